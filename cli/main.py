@@ -1,0 +1,79 @@
+"""``imago``: find the command, import its file, run it. Nothing else is imported before that."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from imago.edge_runtime.errors import ImagoError
+from imago.edge_runtime.messages import tr
+
+VERSION = "0.1.0"
+
+# command → (module, one line of help); the module is imported only when its command is called.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "the whole story on generated insects: train, export, quantise, run, benchmark"),
+    "data": ("data", "check, fetch or generate a data set"),
+    "models": ("models", "list the networks, or show one layer by layer"),
+    "train": ("train", "train a network on photos in folders"),
+    "export": ("export", "write a trained run as one ONNX file that carries its own contract"),
+    "quantize": ("quantize", "make an int8 version, and say whether it is worth having"),
+    "predict": ("predict", "say what is on pictures"),
+    "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
+    "run": ("run", "camera or video in, live predictions out"),
+    "bench": ("bench", "measure latency and memory of a model file"),
+}
+
+
+def usage() -> str:
+    """The text of ``imago --help``."""
+    width = max(map(len, COMMANDS)) + 2
+    rows = "\n".join(f"  {name:<{width}}{tr(text)}" for name, (_, text) in COMMANDS.items())
+    return "\n".join(
+        (
+            tr("usage: imago COMMAND …   (imago COMMAND --help explains one, with examples)"),
+            "",
+            tr("Train an image classifier on a PC, compress it by measurement, run it on a small board."),
+            "",
+            rows,
+            "",
+            tr("IMAGO_LANG=en or IMAGO_LANG=zh chooses the language."),
+        )
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 fine, 1 measured "no", 2 bad input, 130 interrupted)."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if args[0] in ("-V", "--version"):
+        print(f"imago {VERSION}")
+        return 0
+    if args[0] not in COMMANDS:
+        return _fail(tr("no such command: {name}; imago --help lists them", name=args[0]))
+    module = importlib.import_module(f"imago.cli.{COMMANDS[args[0]][0]}_cmd")
+    try:
+        return int(module.main(args[1:]) or 0)
+    except ImagoError as error:
+        _fail(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _fail(tr("interrupted"))
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # `imago … | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(text: str) -> int:
+    print("imago: " + " ".join(text.split()), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""What several test files need: real data where it is, and a plain word where it is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def need_data(name: str) -> Path:
+    """Path of a data set under ``IMAGO_DATA``; skips where it is missing (and fails in CI, where it must be)."""
+    folder = os.environ.get("IMAGO_DATA")
+    if folder and (Path(folder) / name).exists():
+        return Path(folder) / name
+    message = f"real data '{name}' not found: set IMAGO_DATA to the folder that holds it"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def imago(*args: str, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the real command line in a process of its own."""
+    full = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en", **(env or {})}
+    return subprocess.run(
+        [sys.executable, "-m", "imago.cli.main", *args],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=full,
+        check=False,
+    )
