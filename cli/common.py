@@ -34,7 +34,9 @@ class Parser(argparse.ArgumentParser):
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The ``--json FILE|-`` flag of every command that measures or answers."""
     parser.add_argument(
-        "--json", metavar="FILE", help=tr("write the result as one JSON object to FILE (- for standard output)")
+        "--json",
+        metavar="FILE",
+        help=tr("write the result as one JSON object to FILE (- for standard output)"),
     )
 
 

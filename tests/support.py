@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def need_data(name: str) -> Path:
-    """Path of a data set under ``IMAGO_DATA``; skips where it is missing (and fails in CI, where it must be)."""
+    """Path of a data set under ``IMAGO_DATA``; skips where it is missing, fails in CI."""
     folder = os.environ.get("IMAGO_DATA")
     if folder and (Path(folder) / name).exists():
         return Path(folder) / name
@@ -23,7 +23,9 @@ def need_data(name: str) -> Path:
     pytest.skip(message)
 
 
-def imago(*args: str, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def imago(
+    *args: str, env: dict[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run the real command line in a process of its own."""
     full = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en", **(env or {})}
     return subprocess.run(

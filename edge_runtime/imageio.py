@@ -1,0 +1,98 @@
+"""The one decoder of picture files: bounded, EXIF-rotated, the same for training and for the board."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from imago.edge_runtime.errors import InputError
+from imago.edge_runtime.spec import InputSpec
+from imago.edge_runtime.types import U8, Frame
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 100_000_000
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "MPO")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+def read_image(source: Path | str | bytes, target: InputSpec | None = None) -> Frame:
+    """Decode a picture file (or its bytes) to a uint8 frame, ``gray`` or ``rgb``.
+
+    EXIF rotation is applied; transparency is laid on white; animations give their first picture; 16-bit
+    greys are scaled to 8. With ``target``, large JPEGs are decoded at 1/2, 1/4 or 1/8 scale as long as at
+    least twice the target size is left: every path of imago decodes with the same target, so training,
+    evaluation and the board see the same bytes.
+
+    Raises InputError for anything that is not a whole picture of at most 100 megapixels.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    name = "" if isinstance(source, bytes) else str(source)
+    shown = name or "picture"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # odd EXIF and palette remarks are no user's concern
+            stream = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(stream, formats=FORMATS) as picture:
+                return _decode(picture, target, shown, name)
+    except FileNotFoundError as error:
+        raise InputError("no such picture: {path}", path=shown) from error
+    except IsADirectoryError as error:
+        raise InputError("{path} is a folder, not a picture", path=shown) from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            "{path} is not a picture that can be read (expected JPEG, PNG, BMP, GIF, WebP or TIFF)",
+            path=shown,
+        ) from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _too_large(shown) from error
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise many kinds for damaged files; all mean the same to a user
+        raise InputError(
+            "{path} cannot be decoded ({reason}); the file is damaged or cut: copy it again or remove it",
+            path=shown,
+            reason=error or type(error).__name__,
+        ) from error
+
+
+def _too_large(shown: str) -> InputError:
+    return InputError("{path} has more than {limit} megapixels; make it smaller first", path=shown, limit=100)
+
+
+def _decode(picture: Image, target: InputSpec | None, shown: str, name: str) -> Frame:
+    from PIL import ImageOps
+
+    if picture.width * picture.height > MAX_PIXELS:
+        raise _too_large(shown)
+    if target is not None and picture.format in ("JPEG", "MPO"):
+        side = 2 * max(target.size)  # both ways round: EXIF may still turn the picture
+        picture.draft(None, (side, side))
+    picture = ImageOps.exif_transpose(picture)
+    image, color = _to_array(picture)
+    return Frame(image=image, color=color, name=name)
+
+
+def _to_array(picture: Image) -> tuple[U8, Literal["gray", "rgb"]]:
+    if picture.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
+        values = np.asarray(picture).astype(np.float64)
+        scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
+        return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8), "gray"
+    if picture.mode in ("L", "1"):
+        return np.array(picture.convert("L")), "gray"
+    if picture.mode in ("LA", "La"):
+        picture = picture.convert("RGBA")
+    if picture.mode in ("RGBA", "RGBa", "PA") or "transparency" in picture.info:
+        from PIL import Image as PILImage
+
+        rgba = picture.convert("RGBA")
+        white = PILImage.new("RGBA", rgba.size, (255, 255, 255, 255))
+        picture = PILImage.alpha_composite(white, rgba)
+    return np.array(picture.convert("RGB")), "rgb"
