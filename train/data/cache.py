@@ -1,0 +1,253 @@
+"""The decode-once cache: every picture of a split, preprocessed, as one memory-mapped uint8 array.
+
+The key is made of what decides the bytes: the data set's fingerprint, the split, the input's geometry and
+the version of the preprocessing. Nothing is ever updated in place: an entry is built under a temporary
+name and renamed when it is complete, so a kill leaves no half entry under a trusted name and two builders
+cannot disturb each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from imago.edge_runtime.errors import DataError, InputError, StorageError
+from imago.edge_runtime.imageio import read_image
+from imago.edge_runtime.messages import tr
+from imago.edge_runtime.preprocess import PREPROCESS_VERSION, Preprocessor
+from imago.edge_runtime.progress import Progress
+from imago.edge_runtime.spec import InputSpec
+from imago.edge_runtime.types import U8, Frame
+from imago.train.data.evict import evict
+from imago.train.data.places import cache_root
+from imago.train.dataset import Dataset, Split
+
+CHUNK = 32  # pictures per task: enough to hide the cost of a task, few enough to spread evenly
+QUOTA_BYTES = 20_000_000_000
+IMAGES, META = "images.npy", "meta.json"
+
+
+@dataclass(frozen=True, eq=False)
+class CachedSplit:
+    """One split, ready for training.
+
+    images: uint8 ``(n, H, W, C)``, read-only memory map. labels: int64 ``(n,)``, read-only.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A picture that could not be decoded."""
+
+    path: str
+
+
+def open_cache(
+    dataset: Dataset,
+    split: str,
+    spec: InputSpec,
+    *,
+    root: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    quota: int = QUOTA_BYTES,
+) -> CachedSplit:
+    """Open split ``split`` as arrays, decoding it first where that was not done before.
+
+    root: cache folder (default ``IMAGO_CACHE`` or the system's). workers: decoding threads (default: one
+    per core; Pillow and the resize release the interpreter lock). quota: bytes that the whole cache may
+    take; the entries that were not used for longest make room.
+
+    Raises DataError naming pictures that cannot be decoded, StorageError where the cache cannot be written.
+    """
+    if split not in dataset.splits:
+        raise InputError(
+            "there is no split {split} in {name}; it has {known}",
+            split=split,
+            name=dataset.name,
+            known=", ".join(dataset.splits),
+        )
+    part = dataset.splits[split]
+    shape = (len(part), spec.height, spec.width, spec.channels)
+    labels = part.labels.view()
+    labels.flags.writeable = False
+    if not len(part):
+        return CachedSplit(np.zeros(shape, np.uint8), labels)
+    base = (root if root is not None else cache_root() / "pictures").absolute()
+    entry = base / cache_key(dataset, split, spec)
+    images = _open(entry, shape)
+    if images is None:
+        need = int(np.prod(shape, dtype=np.int64))
+        evict(base, quota - need, keep=entry.name)
+        _build(entry, _decoded(dataset.root, part, spec, workers, progress), shape)
+        images = _open(entry, shape)
+    if images is None:
+        raise StorageError("the cache in {path} changes while it is read; try again", path=base)
+    return CachedSplit(images, labels)
+
+
+def cache_key(dataset: Dataset, split: str, spec: InputSpec) -> str:
+    """Name of the cache entry: 32 hex digits."""
+    parts = (dataset.fingerprint, split, PREPROCESS_VERSION, spec.interpolation)
+    geometry = (spec.width, spec.height, spec.channels, spec.color, spec.fit, spec.pad)
+    return hashlib.sha256("\0".join(map(str, (*parts, *geometry))).encode()).hexdigest()[:32]
+
+
+def _open(entry: Path, shape: tuple[int, ...]) -> U8 | None:
+    """The entry's array, or None where it is missing or not sound.
+
+    Whatever touches a file changes its time stamp; so an untouched file is trusted at once, and the
+    checksum is computed only for one that was copied, restored or written to.
+    """
+    try:
+        meta = json.loads((entry / META).read_text(encoding="utf-8"))
+        path = entry / IMAGES
+        stat = path.stat()
+        if stat.st_size != meta["bytes"]:
+            return None
+        if stat.st_mtime_ns != meta["mtime_ns"] and _crc(path) != meta["crc32"]:
+            return None
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        if images.shape != shape or images.dtype != np.uint8:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(entry)  # for the eviction: used now
+    return np.asarray(images)
+
+
+def _crc(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _build(entry: Path, pictures: Iterator[U8], shape: tuple[int, ...]) -> None:
+    """Write a whole entry under a temporary name, then rename it."""
+    temporary = entry.with_name(f".build-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        _write(temporary, pictures, shape)
+        _publish(temporary, entry)
+    except OSError as error:
+        raise StorageError(
+            "cannot write the picture cache in {path} ({need} MB): {reason}; free some space, "
+            "or point IMAGO_CACHE to another disk",
+            path=entry.parent,
+            need=-(-int(np.prod(shape, dtype=np.int64)) // 1_000_000),
+            reason=error.strerror or error,
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(folder: Path, pictures: Iterator[U8], shape: tuple[int, ...]) -> None:
+    # Plain writes, not a memory map: a full disk is then an error here and not a bus error later.
+    path = folder / IMAGES
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for block in pictures:
+            file.write(block.data)
+        file.flush()
+        os.fsync(file.fileno())
+    stat = path.stat()
+    meta = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "crc32": _crc(path), "shape": shape}
+    with (folder / META).open("w", encoding="utf-8") as file:
+        json.dump(meta, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, entry: Path) -> None:
+    """Give a complete entry its name. An unsound one makes way; a sound one that came first stays."""
+    for _ in range(3):
+        try:
+            temporary.rename(entry)
+            return
+        except OSError:
+            if not entry.is_dir():
+                raise
+            shape = json.loads((temporary / META).read_text(encoding="utf-8"))["shape"]
+            if _open(entry, tuple(shape)) is not None:
+                return
+            aside = entry.with_name(f".build-{os.getpid()}-{secrets.token_hex(4)}")
+            try:
+                entry.rename(aside)
+            except FileNotFoundError:
+                continue  # another builder moved it first
+            shutil.rmtree(aside, ignore_errors=True)
+    raise OSError(f"{entry} is busy")
+
+
+def _decoded(root: Path, part: Split, spec: InputSpec, workers: int | None, progress: bool) -> Iterator[U8]:
+    """Blocks ``(k, H, W, C)`` in order; at most a few blocks wait in memory."""
+    count = max(1, workers if workers is not None else os.cpu_count() or 1)
+    if part.images is not None:
+        count = 1  # nothing to decode: the lock is never free, and more threads only fight for it
+    failed: list[str] = []
+    work = _picture_reader(root, part, spec)
+    starts = deque(range(0, len(part), CHUNK))
+    waiting: deque[Future[list[U8 | _Failed]]] = deque()
+    label = tr("decoding")
+    with Progress(len(part), label) as bar, ThreadPoolExecutor(count) as pool:
+        bar.enabled = bar.enabled and progress
+        while starts or waiting:
+            while starts and len(waiting) < 4 * count:
+                start = starts.popleft()
+                waiting.append(pool.submit(_chunk, work, range(start, min(start + CHUNK, len(part)))))
+            rows = waiting.popleft().result()
+            failed += [row.path for row in rows if isinstance(row, _Failed)]
+            good = [row for row in rows if not isinstance(row, _Failed)]
+            bar.advance(len(rows))
+            if not failed:
+                yield np.ascontiguousarray(np.stack(good))
+    if failed:
+        raise DataError(
+            "{n} pictures cannot be decoded: {names}; imago data check {path} says what is wrong with each: "
+            "repair or remove them",
+            n=len(failed),
+            names=", ".join(failed[:5]) + (" …" if len(failed) > 5 else ""),
+            path=root,
+        )
+
+
+def _chunk(work: Callable[[int], U8 | _Failed], indices: range) -> list[U8 | _Failed]:
+    return [work(index) for index in indices]
+
+
+def _picture_reader(root: Path, part: Split, spec: InputSpec) -> Callable[[int], U8 | _Failed]:
+    preprocessor = Preprocessor(spec)
+    images = part.images
+    if images is not None:
+        return lambda index: preprocessor.pixels(Frame(image=images[index], color="gray"))
+
+    def read(index: int) -> U8 | _Failed:
+        path = part.paths[index]
+        try:
+            return preprocessor.pixels(read_image(root / path, spec))
+        except InputError:
+            return _Failed(path)
+
+    return read
