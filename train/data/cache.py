@@ -129,7 +129,7 @@ def _open(entry: Path, shape: tuple[int, ...]) -> U8 | None:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         if images.shape != shape or images.dtype != np.uint8:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     with contextlib.suppress(OSError):
         os.utime(entry)  # for the eviction: used now
