@@ -1,0 +1,178 @@
+"""``imago data check|fetch|generate``: look at a data set, download a public one, or make one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from imago.cli.common import Output, Parser, add_json
+from imago.edge_runtime.errors import InputError
+from imago.edge_runtime.messages import tr
+from imago.train.dataset import DataOptions
+
+
+def main(argv: Sequence[str]) -> int:
+    """Dispatch to the sub-command; 0 fine, 1 errors found in pictures (check), 2 bad input."""
+    commands: dict[str, Callable[[Sequence[str]], int]] = {
+        "check": check,
+        "fetch": fetch,
+        "generate": generate,
+    }
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())  # noqa: T201
+        return 0
+    if argv[0] not in commands:
+        raise InputError("imago data {name}: there are check, fetch and generate", name=argv[0])
+    return commands[argv[0]](argv[1:])
+
+
+def usage() -> str:
+    """The text of ``imago data --help``."""
+    return "\n".join(
+        (
+            tr("usage: imago data check|fetch|generate …   (each explains itself with --help)"),
+            "",
+            "  check     "
+            + tr("list everything that is wrong with a data set, and what it means for training"),
+            "  fetch     " + tr("download a public data set: mnist, fashion-mnist, hymenoptera"),
+            "  generate  " + tr("make pictures and a camera video of drawn insects"),
+        )
+    )
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that reads a data set; ``data_options`` reads them back."""
+    defaults = DataOptions()
+    parser.add_argument(
+        "--split-file",
+        type=Path,
+        metavar="CSV",
+        help=tr("CSV with the columns path,class,split; overrides what the folders say"),
+    )
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=defaults.val_fraction,
+        metavar="F",
+        help=tr("share of the training pictures held out for validation where there is no such split"),
+    )
+    parser.add_argument(
+        "--test-fraction",
+        type=float,
+        default=defaults.test_fraction,
+        metavar="F",
+        help=tr("share held out for the test where there is no split at all"),
+    )
+    parser.add_argument(
+        "--split-seed",
+        type=int,
+        default=defaults.split_seed,
+        metavar="N",
+        help=tr("another number holds out other pictures"),
+    )
+
+
+def data_options(args: argparse.Namespace) -> DataOptions:
+    """``DataOptions`` from parsed arguments."""
+    return DataOptions(
+        split_file=args.split_file,
+        val_fraction=args.val_fraction,
+        test_fraction=args.test_fraction,
+        split_seed=args.split_seed,
+    )
+
+
+def check(argv: Sequence[str]) -> int:
+    """``imago data check DIR``."""
+    parser = Parser(
+        "data check",
+        "Decode every picture and list everything that is wrong, and what it means for training.",
+        (
+            "imago data check photos",
+            "imago data check photos --split-file photos/split.csv --json report.json",
+        ),
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help=tr("the data set's folder"))
+    add_data_options(parser)
+    add_json(parser)
+    args = parser.parse_args(argv)
+    from imago.train.data.check import check_dataset
+
+    report = check_dataset(args.folder, data_options(args))
+    output = Output(args.json)
+    for line in report.lines():
+        output.say(line)
+    output.result(report.to_dict())
+    return 0 if report.usable else 1
+
+
+def fetch(argv: Sequence[str]) -> int:
+    """``imago data fetch NAME``."""
+    from imago.train.data.fetch import SOURCES
+    from imago.train.data.fetch import fetch as fetch_dataset
+
+    parser = Parser(
+        "data fetch",
+        "Download a public data set; an interrupted download continues where it stopped.",
+        ("imago data fetch mnist", "imago data fetch hymenoptera --out photos/ants-and-bees"),
+    )
+    parser.add_argument("name", metavar="NAME", help=", ".join(SOURCES))
+    parser.add_argument("--out", type=Path, metavar="DIR", help=tr("folder to make (default: NAME)"))
+    parser.add_argument(
+        "--from",
+        dest="mirrors",
+        action="append",
+        metavar="URL",
+        help=tr("folder on another mirror, for instance a server of the school; may be given twice"),
+    )
+    args = parser.parse_args(argv)
+    out = args.out if args.out is not None else Path(args.name)
+    output = Output(None)
+    fetch_dataset(args.name, out, base_urls=args.mirrors)
+    source = SOURCES[args.name]
+    output.say(
+        tr(
+            "{title} is in {path} (licence: {licence})",
+            title=source.title,
+            path=out,
+            licence=source.licence or tr("none stated"),
+        )
+    )
+    if not all(source.files.values()):
+        output.say(
+            tr(
+                "no checksum is published for it: the archive's own CRCs and the number of pictures were checked"
+            )
+        )
+    return 0
+
+
+def generate(argv: Sequence[str]) -> int:
+    """``imago data generate --out DIR``."""
+    parser = Parser(
+        "data generate",
+        "Make a data set of drawn insects: no photos, but it trains, exports and runs like them.",
+        ("imago data generate --out insects", "imago data generate --out insects --video insects.mp4"),
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help=tr("folder to make"))
+    parser.add_argument("--per-class", type=int, default=120, metavar="N", help=tr("pictures per class"))
+    parser.add_argument("--size", type=int, default=96, metavar="PIXELS", help=tr("side of the pictures"))
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=tr("another number, other pictures"))
+    parser.add_argument("--video", type=Path, metavar="FILE", help=tr("also make a video as a camera would"))
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help=tr("length of the video"))
+    args = parser.parse_args(argv)
+    if args.out is None and args.video is None:
+        raise InputError("nothing to make: give --out DIR, --video FILE or both")
+    if args.per_class < 1 or not 16 <= args.size <= 2048 or not 0 < args.seconds <= 3600:
+        raise InputError("give --per-class of at least 1, --size 16 to 2048 and --seconds up to 3600")
+    from imago.train.generate.insects import make_dataset, make_video
+
+    output = Output(None)
+    if args.out is not None:
+        make_dataset(args.out, per_class=args.per_class, size=args.size, seed=args.seed, progress=True)
+        output.say(tr("generated pictures are in {path}", path=args.out))
+    if args.video is not None:
+        make_video(args.video, seconds=args.seconds, seed=args.seed)
+        output.say(tr("the video is {path}", path=args.video))
+    return 0
