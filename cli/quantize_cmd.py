@@ -1,0 +1,90 @@
+"""``imago quantize``: an int8 version of a model file, and a word on whether it is worth having."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imago.cli.common import Output, Parser, add_json
+from imago.edge_runtime.errors import StorageError
+from imago.edge_runtime.messages import tr
+from imago.train.dataset import DataOptions
+
+if TYPE_CHECKING:
+    from imago.quantize.session import QuantiseReport
+
+EXAMPLES = (
+    "imago quantize insects.onnx --calibrate photos/",
+    "imago quantize insects.onnx --calibrate photos/ -o small.onnx --max-drop 1",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; exit code 1 where int8 is not recommended (the file is written all the same)."""
+    p = Parser("quantize", "Make an int8 version of a model, and say whether it is worth having.", EXAMPLES)
+    p.add_argument("model", type=Path, help=tr("fp32 model file that imago export wrote"))
+    p.add_argument(
+        "--calibrate", type=Path, required=True, metavar="DATA", help=tr("the data set it was trained on")
+    )
+    p.add_argument("--split-file", type=Path, help=tr("CSV with path,class,split"))
+    p.add_argument("-o", "--out", type=Path, help=tr("int8 model file (default: <model>-int8.onnx)"))
+    p.add_argument("--count", type=int, default=256, help=tr("calibration pictures (%(default)s)"))
+    p.add_argument("--max-drop", type=float, default=0.5, help=tr("points that may be lost (%(default)s)"))
+    p.add_argument("--force", action="store_true", help=tr("replace files that exist"))
+    add_json(p)
+    args = p.parse_args(argv)
+    out = Output(args.json)
+    from imago.quantize.session import QuantiseOptions, quantise_file
+
+    options = QuantiseOptions(
+        calibration=args.count, max_drop=args.max_drop, data=DataOptions(split_file=args.split_file)
+    )
+    target = args.out or args.model.with_name(f"{args.model.stem}-int8.onnx")
+    if target.exists() and not args.force:
+        raise StorageError("{path} exists already; add --force to replace it", path=target)
+    report = quantise_file(args.model, args.calibrate, target, options)
+    _tell(out, report)
+    out.result(report.to_dict())
+    return 0 if report.recommended else 1
+
+
+def _tell(out: Output, r: QuantiseReport) -> None:
+    low, high = r.drop.interval
+    data = tr(" (generated data)") if r.generated else ""
+    out.say(tr("                 fp32       int8"))
+    out.say(
+        tr(
+            "accuracy     {fp32}   {int8}   on {n} {split} pictures{data}",
+            fp32=f"{r.fp32_accuracy:8.2%}",
+            int8=f"{r.int8_accuracy:8.2%}",
+            n=r.drop.n,
+            split=r.split,
+            data=data,
+        )
+    )
+    out.say(
+        tr(
+            "size, kB     {fp32}   {int8}",
+            fp32=f"{r.fp32_bytes / 1000:8.1f}",
+            int8=f"{r.int8_bytes / 1000:8.1f}",
+        )
+    )
+    out.say(
+        tr(
+            "p50, µs      {fp32}   {int8}   engine alone, one thread",
+            fp32=f"{r.fp32_us:8.0f}",
+            int8=f"{r.int8_us:8.0f}",
+        )
+    )
+    out.say(
+        tr(
+            "drop: {drop} points, 95 % interval {low} to {high} ({scheme})",
+            drop=f"{r.drop.drop:+.2f}",
+            low=f"{low:+.2f}",
+            high=f"{high:+.2f}",
+            scheme=r.scheme,
+        )
+    )
+    out.say(r.reason())
+    out.say(tr("wrote {model}", model=r.target))

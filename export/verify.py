@@ -1,0 +1,48 @@
+"""Does the exported file say what the trained network says? Measured on real pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imago.edge_runtime.errors import GateError
+from imago.edge_runtime.types import F32
+
+LARGEST_DIFFERENCE = 1e-3  # float32 sums in another order differ by about 1e-6; 1e-3 is a wrong graph
+TIE = 1e-4  # two classes closer than this may change places without anything being wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """n pictures; difference: largest absolute difference of a probability; agreement: same top class."""
+
+    n: int
+    difference: float
+    agreement: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the two say the same."""
+        return self.difference <= LARGEST_DIFFERENCE and self.agreement == 1.0
+
+    def require(self, path: Path) -> None:
+        """Raise GateError where they do not."""
+        if not self.passed:
+            raise GateError(
+                "the exported model disagrees with the trained network (largest difference {difference}, "
+                "same answer on {agreement} of {n} pictures); {path} was not written",
+                difference=f"{self.difference:.2e}",
+                agreement=f"{self.agreement:.1%}",
+                n=self.n,
+                path=path,
+            )
+
+
+def compare(wanted: F32, got: F32) -> Verification:
+    """Compare probabilities float32 ``(n, classes)``; near-ties count as agreement."""
+    rows = np.arange(len(wanted))
+    chosen = got.argmax(1)
+    agree = wanted.max(1) - wanted[rows, chosen] <= TIE
+    return Verification(len(wanted), float(np.abs(wanted - got).max()), float(agree.mean()))

@@ -1,0 +1,196 @@
+"""From the cache to the network: shuffled, augmented, normalised batches on the training device.
+
+The order of an epoch and every random change are functions of (seed, epoch, step) alone, so a run
+that was killed and resumed sees exactly the batches of an uninterrupted one, wherever it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from imago.edge_runtime.errors import MissingDependency
+from imago.edge_runtime.types import U8
+from imago.train.augment import Draw, Policy, draw, pixel_matrices, warp
+
+RESIDENT_SHARE = 0.5  # of the accelerator's free memory may hold the data set
+
+
+def seed_of(*numbers: int) -> int:
+    """One 63-bit seed from several numbers (splitmix64 steps): neighbours give unrelated streams."""
+    mixed = 0
+    for number in numbers:
+        mixed = (mixed + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        mixed ^= mixed >> 31
+    return mixed >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Normalise:
+    """``(pixel / 255 − mean) / std`` per channel, as the network expects it."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def gain_offset(self, channels: int) -> tuple[Tensor, Tensor]:
+        """The same as ``pixel · gain + offset``; tensors ``(1, C, 1, 1)``."""
+        mean = torch.tensor(self.mean).expand(channels)
+        std = torch.tensor(self.std).expand(channels)
+        return (1 / (255 * std))[None, :, None, None], (-mean / std)[None, :, None, None]
+
+
+class Batches:
+    """Batches of one split.
+
+    images: uint8 ``(n, H, W, C)``, usually the cache's memory map. labels: int64 ``(n,)``.
+    Batches come as (float32 ``(B, C, H, W)`` in channels-last memory, int64 ``(B,)``) on ``device``.
+    """
+
+    def __init__(
+        self,
+        images: U8,
+        labels: npt.NDArray[np.int64],
+        normalise: Normalise,
+        *,
+        batch_size: int,
+        device: torch.device,
+        policy: Policy | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.images, self.batch_size, self.device = images, batch_size, device
+        self.policy = policy or Policy()
+        self.seed = seed
+        self.labels = torch.from_numpy(np.ascontiguousarray(labels)).to(device)
+        self.channels = images.shape[3]
+        self._gain, self._offset = normalise.gain_offset(self.channels)
+        self._resident = self._on_device()
+        self._pool: ThreadPoolExecutor | None = None
+        self._buffer = np.empty(0, np.uint8)
+
+    def __len__(self) -> int:
+        """Batches per epoch. Sizes differ by one at most: no tiny last batch upsets BatchNorm."""
+        return max(1, -(-len(self.images) // self.batch_size))
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled and augmented batches of epoch ``number``, from batch ``start`` on."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, number))
+        order = torch.randperm(len(self.images), generator=generator)
+        for step, indices in enumerate(order.tensor_split(len(self))):
+            if step >= start:
+                generator.manual_seed(seed_of(self.seed, number, step + 1))
+                changes = draw(self.policy, len(indices), self.channels, generator)
+                yield self._load(indices, changes), self.labels[indices.to(self.device)]
+
+    def ordered(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pictures in order, unchanged but for normalisation (evaluation)."""
+        for indices in torch.split(torch.arange(len(self.images)), max(self.batch_size, 256)):
+            yield self._load(indices, None), self.labels[indices.to(self.device)]
+
+    def _on_device(self) -> Tensor | None:
+        """The whole split in the accelerator's memory, where it fits."""
+        if self.device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if self.images.nbytes > free * RESIDENT_SHARE:
+            return None
+        return torch.from_numpy(np.array(self.images)).to(self.device)
+
+    def _load(self, indices: Tensor, changes: Draw | None) -> Tensor:
+        gain, offset = self._gain, self._offset
+        if changes is not None:
+            gain, offset = changes.gain * gain, changes.offset * gain + offset
+        matrices = changes.matrices if changes is not None else None
+        if self.device.type == "cpu":
+            pixels = self._warped(indices, matrices) if matrices is not None else self._gathered(indices)
+            pixels = _erase(pixels, changes)
+            batch = pixels.permute(0, 3, 1, 2).float()
+            return batch.mul_(gain).add_(offset)
+        return self._on_accelerator(indices, changes, matrices, gain, offset)
+
+    def _on_accelerator(
+        self, indices: Tensor, changes: Draw | None, matrices: Tensor | None, gain: Tensor, offset: Tensor
+    ) -> Tensor:
+        if self._resident is not None:
+            pixels = self._resident[indices.to(self.device)]
+        else:
+            host = self._gathered(indices)
+            pixels = (host.pin_memory() if self.device.type == "cuda" else host).to(
+                self.device, non_blocking=True
+            )
+        batch = _erase(pixels, changes).permute(0, 3, 1, 2).float()
+        if matrices is not None:
+            batch = warp(batch, matrices.to(self.device), mirror_edges=self.policy.flip)
+        return batch.mul_(gain.to(self.device)).add_(offset.to(self.device))
+
+    def _gathered(self, indices: Tensor) -> Tensor:
+        return torch.from_numpy(self.images[indices.numpy()])
+
+    def _warped(self, indices: Tensor, matrices: Tensor) -> Tensor:
+        """Read and warp in one go: OpenCV takes each picture straight from the memory map."""
+        _, height, width, channels = self.images.shape
+        where = indices.tolist()
+        maps = pixel_matrices(matrices, width, height).numpy()
+        size = len(where) * height * width * channels
+        if self._buffer.size < size:
+            self._buffer = np.empty(size, np.uint8)
+        out = self._buffer[:size].reshape(len(where), height, width, channels)
+        self._in_threads(where, maps, out)
+        return torch.from_numpy(out)
+
+    def _in_threads(self, where: list[int], maps: npt.NDArray[np.float64], out: U8) -> None:
+        workers = torch.get_num_threads()
+        if workers == 1 or out[0].size < 4096:  # small pictures: handing over costs more than it saves
+            _warp_some(self.images, where, maps, out, self.policy.flip)
+            return
+        self._pool = self._pool or ThreadPoolExecutor(workers)
+        cuts = np.linspace(0, len(where), workers + 1).astype(int)
+        parts = [slice(a, b) for a, b in pairwise(cuts.tolist())]
+        jobs = [
+            self._pool.submit(_warp_some, self.images, where[p], maps[p], out[p], self.policy.flip)
+            for p in parts
+        ]
+        for job in jobs:
+            job.result()
+
+
+def _warp_some(
+    images: U8, where: list[int], maps: npt.NDArray[np.float64], out: U8, mirror_edges: bool
+) -> None:
+    cv2 = _opencv()
+    border = cv2.BORDER_REFLECT if mirror_edges else cv2.BORDER_REPLICATE
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (images.shape[2], images.shape[1])
+    for k, index in enumerate(where):
+        cv2.warpAffine(images[index], maps[k], size, out[k], flags, border)
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependency(
+            "training needs opencv-python-headless: pip install 'imago-edge[train]'"
+        ) from error
+    return cv2
+
+
+def _erase(pixels: Tensor, changes: Draw | None) -> Tensor:
+    """Grey rectangles (Zhong et al. 2020, random erasing) on uint8 ``(B, H, W, C)``."""
+    if changes is None or changes.boxes is None:
+        return pixels
+    height, width = pixels.shape[1:3]
+    sides = torch.tensor([width, height, width, height])
+    boxes = (changes.boxes * sides // 1024).tolist()
+    for picture, (left, top, right, bottom) in zip(pixels, boxes, strict=True):
+        picture[top:bottom, left:right] = 128
+    return pixels

@@ -1,0 +1,140 @@
+"""What a training run is asked to do: one frozen value, one source of defaults for CLI, page and API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from imago.edge_runtime.errors import InputError
+from imago.edge_runtime.spec import FITS, Fit
+from imago.train.dataset import DataOptions
+
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
+SCHEDULES = ("cosine", "onecycle", "step", "constant")
+AUGMENTATIONS = ("auto", "none", "light", "standard", "strong")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+CLASS_WEIGHTS = ("auto", "on", "off")
+
+# Learning rates that a first run can start from, per optimiser (found on held-out pictures of
+# ../shared/data's sets; docs/results.md). They are for batches of 64 and scale with its square root.
+DEFAULT_LR = {"sgd": 0.1, "momentum": 0.02, "adam": 0.002, "adamw": 0.002, "rmsprop": 0.0005}
+REFERENCE_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Hyper-parameters of one run.
+
+    size: side of the square input in pixels (0: the network's own). epochs: passes over the training
+    split. lr: peak learning rate; weight_decay: decoupled for adamw, L2 in the gradient for the others
+    (None for either: a default that fits the optimiser). warmup: share of all steps in which the rate
+    rises. label_smoothing: 0..1. ema: decay of the weight average per step (0: off). class_weights: weigh
+    rare classes up (auto: from 3:1 imbalance on). patience: stop after so many epochs without a better
+    validation accuracy (0: never). augment: random changes of the training pictures (auto: light for
+    digits, standard for photos). freeze: "none", "backbone", or how many blocks from the input stay as
+    they are. unfreeze_every: every so many epochs one more block, from the output side, joins in (0:
+    never). threads: CPU threads (0: all cores).
+    """
+
+    model: str = "lenet5"
+    size: int = 0
+    fit: Fit = "center-crop"
+    epochs: int = 40
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    schedule: str = "onecycle"
+    warmup: float = 0.15
+    label_smoothing: float = 0.05
+    ema: float = 0.995
+    class_weights: str = "auto"
+    patience: int = 0
+    augment: str = "auto"
+    pretrained: bool = False
+    weights: Path | None = None
+    freeze: str = "none"
+    unfreeze_every: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    seed: int = 0
+    data: DataOptions = field(default_factory=DataOptions)
+
+    def __post_init__(self) -> None:
+        _among("fit", self.fit, FITS)
+        _among("optimizer", self.optimizer, OPTIMIZERS)
+        _among("schedule", self.schedule, SCHEDULES)
+        _among("augment", self.augment, AUGMENTATIONS)
+        _among("device", self.device, DEVICES)
+        _among("precision", self.precision, PRECISIONS)
+        _among("class-weights", self.class_weights, CLASS_WEIGHTS)
+        _within("size", self.size, 0, 1024)
+        _within("epochs", self.epochs, 1, 100_000)
+        _within("batch-size", self.batch_size, 2, 65_536)
+        _within("lr", self.peak_lr, 1e-9, 100.0)
+        _within("momentum", self.momentum, 0.0, 0.9999)
+        _within("weight-decay", self.decay, 0.0, 10.0)
+        _within("warmup", self.warmup, 0.0, 0.9)
+        _within("label-smoothing", self.label_smoothing, 0.0, 0.9)
+        _within("ema", self.ema, 0.0, 0.99999)
+        _within("patience", self.patience, 0, 100_000)
+        _within("unfreeze-every", self.unfreeze_every, 0, 100_000)
+        if self.freeze not in ("none", "backbone") and not self.freeze.isdigit():
+            raise InputError(
+                "--freeze is {value}; expected none, backbone or a number of blocks", value=self.freeze
+            )
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at the top of the schedule."""
+        if self.lr is not None:
+            return self.lr
+        return float(DEFAULT_LR[self.optimizer] * (self.batch_size / REFERENCE_BATCH) ** 0.5)
+
+    @property
+    def decay(self) -> float:
+        """The weight decay in force."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 0.01 if self.optimizer == "adamw" else 0.0005
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        data = asdict(self)
+        data["weights"] = str(self.weights) if self.weights else None
+        split_file = self.data.split_file
+        data["data"]["split_file"] = str(split_file) if split_file else None
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainConfig:
+        """Inverse of ``to_dict``; unknown keys are ignored."""
+        known = {f.name for f in fields(cls)}
+        kept = {key: value for key, value in data.items() if key in known}
+        options = dict(kept.get("data") or {})
+        options["split_file"] = Path(options["split_file"]) if options.get("split_file") else None
+        kept["data"] = DataOptions(**options)
+        kept["weights"] = Path(kept["weights"]) if kept.get("weights") else None
+        return cls(**kept)
+
+
+def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(
+            "--{name} is {value}; expected one of: {choices}",
+            name=name,
+            value=value,
+            choices=", ".join(choices),
+        )
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(
+            "--{name} is {value}; expected {low} to {high}", name=name, value=value, low=low, high=high
+        )
