@@ -141,9 +141,7 @@ def fetch(argv: Sequence[str]) -> int:
     )
     if not all(source.files.values()):
         output.say(
-            tr(
-                "no checksum is published for it: the archive's own CRCs and the number of pictures were checked"
-            )
+            tr("no checksum is published for it: the archive's CRCs and the number of pictures were checked")
         )
     return 0
 
