@@ -52,7 +52,9 @@ class LatencyHistogram:
         self._min, self._max = min(self._min, us), max(self._max, us)
 
     def percentile(self, q: float) -> float:
-        """The ``q``-th percentile (0..100) in µs; 0 where nothing was counted."""
+        """The ``q``-th percentile in µs (0: least, 100: largest, both exact); 0 where nothing was counted."""
+        if q <= 0 or q >= 100:
+            return self._max if q >= 100 else min(self._min, self._max)
         rank, seen = q / 100 * (self._n - 1), 0
         for index, count in enumerate(self._counts):
             seen += count

@@ -38,10 +38,11 @@ class OrtEngine:
     def __init__(
         self, model: Path | str | bytes, threads: int = 1, *, arena: bool = True, optimise: bool = True
     ) -> None:
-        import onnxruntime
+        from importlib import import_module
 
+        onnxruntime: Any = import_module("onnxruntime")  # its types come and go between versions
         # Otherwise a board without a GPU is told so at every start.
-        onnxruntime.set_default_logger_severity(ERRORS_ONLY)  # type: ignore[attr-defined]
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
         self.version: str = onnxruntime.__version__
         self.threads = threads
         self._shown = tr("model") if isinstance(model, bytes) else str(model)

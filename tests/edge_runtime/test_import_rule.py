@@ -1,0 +1,48 @@
+"""The board's room stands on its own: all of it imports without torch, other rooms and extras."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CODE = """
+import importlib, importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        room = name.split(".")[1] if name.startswith("imago.") else ""
+        other = room not in ("", "edge_runtime")
+        if other or name.split(".")[0] in BLOCKED:
+            raise ImportError(f"blocked: {name}")
+        return None
+
+BLOCKED = {"torch", "torchvision", "onnx", "cv2", "picamera2", "matplotlib", "safetensors", "onnxscript"}
+sys.meta_path.insert(0, Blocker())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+loaded = [name for name in ("onnxruntime", "PIL") if name in sys.modules]
+print(len(sys.argv) - 1, loaded)
+"""
+
+
+def modules() -> list[str]:
+    folder = ROOT / "edge_runtime"
+    files = (file.relative_to(folder).with_suffix("") for file in folder.rglob("*.py"))
+    return sorted("imago.edge_runtime." + ".".join(file.parts) for file in files if file.name != "__init__")
+
+
+def test_every_module_imports_alone() -> None:
+    names = modules()
+    assert len(names) > 15
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *names],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT / ".dev")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(maxsplit=1) == [str(len(names)), "[]\n"]
