@@ -101,14 +101,14 @@ def probabilities(engine: OrtEngine, tensors: U8) -> F32:
     return np.stack([engine.run(row[None]) for row in tensors])
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+class _Reader(CalibrationDataReader):
     """Feeds calibration pictures to ONNX Runtime's calibrator."""
 
     def __init__(self, tensors: U8, name: str) -> None:
         self._rows: Iterator[npt.NDArray[np.uint8]] = iter(tensors)
         self._name = name
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> dict[str, Any] | None:  # type: ignore[override]
         row = next(self._rows, None)
         return None if row is None else {self._name: row[None]}
 
