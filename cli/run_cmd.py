@@ -59,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
         from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink
 
         spec = classifier.spec
-        options = LoopOptions(max_frames=args.frames, max_seconds=args.seconds)
+        stall = max(LoopOptions.stall_seconds, 3 / args.fps) if args.fps else LoopOptions.stall_seconds
+        options = LoopOptions(args.frames, args.seconds, stall)
         source = open_source(
             args.source, size=args.size, fps=args.fps, realtime=args.realtime, target=spec.input
         )
