@@ -209,6 +209,17 @@ def test_idx_unpacked_with_dots_and_class_names(tmp_path: Path) -> None:
     assert load_dataset(root).classes == ("zero", "one", "two")
 
 
+def test_idx_split_is_the_same_with_and_without_its_memory(tmp_path: Path) -> None:
+    root = idx_set(tmp_path / "d", {"train": 90})
+    first = load_dataset(root)
+    store, *_ = (Path(os.environ["IMAGO_CACHE"]) / "files").glob("*.mask")
+    assert load_dataset(root).fingerprint == first.fingerprint
+    for damage in (b"", b"x" * store.stat().st_size, store.read_bytes()[:-1]):
+        store.write_bytes(damage)
+        assert load_dataset(root).fingerprint == first.fingerprint
+    assert load_dataset(root, DataOptions(split_seed=1)).fingerprint != first.fingerprint
+
+
 def test_generated_sets_say_so(tmp_path: Path) -> None:
     root = class_folders(tmp_path, {"ant": 5, "bee": 5})
     (root / "generated.json").write_text('{"generator": "insects"}', encoding="utf-8")

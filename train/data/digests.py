@@ -13,13 +13,17 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from imago.edge_runtime.errors import DataError, StorageError
-from imago.edge_runtime.files import write_text
+from imago.edge_runtime.files import replacing, write_text
 from imago.edge_runtime.types import U8
 from imago.train.data.folders import nfc
 from imago.train.data.places import cache_root
@@ -57,6 +61,22 @@ def image_digests(images: U8) -> list[bytes]:
         hashlib.blake2b(data[i * size : (i + 1) * size], digest_size=DIGEST_BYTES).digest()
         for i in range(len(images))
     ]
+
+
+def remembered_mask(key: str, n: int, make: Callable[[], npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """The mask ``(n,)`` that ``make`` gives, computed once per ``key`` and kept in the cache folder."""
+    name = hashlib.sha256(f"{VERSION} {key}".encode()).hexdigest()[:24]
+    store = cache_root() / "files" / f"{name}.mask"
+    with contextlib.suppress(OSError):
+        data = store.read_bytes()
+        packed = np.frombuffer(data[4:], np.uint8)
+        if len(packed) == (n + 7) // 8 and data[:4] == zlib.crc32(packed.data).to_bytes(4, "big"):
+            return np.unpackbits(packed, count=n).astype(bool)
+    mask = make()
+    packed = np.packbits(mask)
+    with contextlib.suppress(StorageError), replacing(store) as temporary:
+        temporary.write_bytes(zlib.crc32(packed.data).to_bytes(4, "big") + packed.tobytes())
+    return mask
 
 
 def fingerprint(layout: str, classes: Iterable[str], rows: Iterable[tuple[str, int, str, bytes]]) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from imago.edge_runtime.errors import DataError, InputError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.types import U8
-from imago.train.data.digests import file_digests, fingerprint, image_digests
+from imago.train.data.digests import file_digests, fingerprint, image_digests, remembered_mask
 from imago.train.data.listing import Listing, list_dataset
 from imago.train.data.splitting import hold_out
 from imago.train.dataset import SPLITS, DataOptions, Dataset, Split
@@ -109,8 +109,14 @@ def _complete(
 def _complete_idx(images: dict[str, U8], labels: dict[str, Labels], options: DataOptions) -> list[str]:
     def take(role: str, fraction: float, keep: int) -> None:
         pool, wanted = images["train"], labels["train"]
-        mask = hold_out(
-            wanted.tolist(), image_digests(pool), fraction, seed=options.split_seed, role=role, keep=keep
+        content = hashlib.sha256(pool.data)
+        content.update(wanted.data)
+        mask = remembered_mask(  # half a second for MNIST, each time a command starts
+            f"{content.hexdigest()} {fraction} {options.split_seed} {role} {keep}",
+            len(wanted),
+            lambda: hold_out(
+                wanted.tolist(), image_digests(pool), fraction, seed=options.split_seed, role=role, keep=keep
+            ),
         )
         images["train"], images[role] = pool[~mask], pool[mask]
         labels["train"], labels[role] = wanted[~mask], wanted[mask]
