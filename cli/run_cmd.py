@@ -55,11 +55,11 @@ def main(argv: Sequence[str]) -> int:
     out = Output(args.json)
     with open_classifier(args) as classifier:
         from imago.edge_runtime.cameras.base import open_source
-        from imago.edge_runtime.loop import Loop, LoopOptions, stopping_on_signals
+        from imago.edge_runtime.loop import STALL_S, Loop, LoopOptions, stopping_on_signals
         from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink
 
         spec = classifier.spec
-        stall = max(LoopOptions.stall_seconds, 3 / args.fps) if args.fps else LoopOptions.stall_seconds
+        stall = max(STALL_S, 3 / args.fps) if args.fps else STALL_S
         options = LoopOptions(args.frames, args.seconds, stall)
         source = open_source(
             args.source, size=args.size, fps=args.fps, realtime=args.realtime, target=spec.input

@@ -33,6 +33,7 @@ from imago.edge_runtime.stats import LatencyHistogram, Percentiles
 from imago.edge_runtime.types import Frame, Prediction
 
 JOIN_S = 2.0
+STALL_S = 15.0
 LOOK_AGAIN_S = 0.5  # a signal may land between looking and waiting, and must not be lost for long
 
 
@@ -50,7 +51,7 @@ class LoopOptions:
 
     max_frames: int | None = None
     max_seconds: float | None = None
-    stall_seconds: float = 15.0
+    stall_seconds: float = STALL_S
 
     def __post_init__(self) -> None:
         for name, value in (("--frames", self.max_frames), ("--seconds", self.max_seconds)):
