@@ -1,0 +1,170 @@
+"""``imago models``: which networks there are, and what one looks like inside."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from imago.cli.common import Output, Parser, add_json
+from imago.edge_runtime.errors import InputError
+from imago.edge_runtime.messages import tr
+from imago.train.models.catalogue import MODELS, TIMM, ModelInfo
+
+if TYPE_CHECKING:
+    from imago.train.models.config import ModelConfig
+    from imago.train.models.summary import LayerRow
+
+EXAMPLES = (
+    "imago models                               # all networks, with size and work",
+    "imago models show lenet5                   # layer by layer",
+    "imago models show mobilenet_v3_small --size 96 --classes 6",
+    "imago models show lenet5 --json -",
+)
+
+
+def parser() -> Parser:
+    """The argument parser."""
+    p = Parser("models", "List the networks, or show one layer by layer.", EXAMPLES)
+    p.add_argument("action", nargs="?", choices=("list", "show"), default="list", help=tr("default: list"))
+    p.add_argument("name", nargs="?", help=tr("network to show"))
+    p.add_argument("--classes", type=int, default=10, help=tr("number of classes (%(default)s)"))
+    p.add_argument("--size", type=int, default=0, help=tr("side of the input in pixels (the network's own)"))
+    p.add_argument("--channels", type=int, choices=(1, 3), help=tr("1 grey, 3 colour (the network's own)"))
+    add_json(p)
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command."""
+    args = parser().parse_args(argv)
+    out = Output(args.json)
+    if not 1 <= args.classes <= 100_000 or not 0 <= args.size <= 4096:
+        raise InputError("--classes must be 1 to 100000 and --size at most 4096")
+    if args.action == "show":
+        if args.name is None:
+            raise InputError("which network? imago models show NAME (imago models lists them)")
+        _show(out, args.name, args.classes, args.size, args.channels)
+    elif args.name is not None:
+        raise InputError("imago models list takes no name; imago models show {name}", name=args.name)
+    else:
+        _list(out, args.classes)
+    return 0
+
+
+def _config(name: str, classes: int, size: int, channels: int | None) -> ModelConfig:
+    from imago.train.models.config import ModelConfig
+    from imago.train.models.registry import default_input, default_stem
+
+    width, height, own, _ = default_input(name)
+    if size:
+        width = height = size
+    stem = default_stem(name, width, height)
+    return ModelConfig(name, classes, channels or own, width, height, stem)
+
+
+def _list(out: Output, classes: int) -> None:
+    from imago.train.models.summary import describe, totals
+
+    rows, data = [], []
+    for info in MODELS.values():
+        params, macs = totals(describe(_config(info.name, classes, 0, None)))
+        rows.append((info.name, _input(info), _short(params), _short(macs), tr(info.description)))
+        data.append({**_facts(info), "params": params, "macs": macs})
+    head = (tr("network"), tr("input"), tr("parameters"), tr("MACs"), "")
+    for line in table(head, rows, right=(2, 3)):
+        out.say(line)
+    out.say()
+    out.say(
+        tr(
+            "Counted for {classes} classes; MACs: multiplications with addition for one picture.",
+            classes=classes,
+        )
+    )
+    out.say(tr("timm:NAME takes any network of the timm collection, where that package is installed."))
+    out.result({"classes": classes, "models": data})
+
+
+def _show(out: Output, name: str, classes: int, size: int, channels: int | None) -> None:
+    from imago.train.models.summary import describe, totals
+
+    config = _config(name, classes, size, channels)
+    rows = describe(config)
+    params, macs = totals(rows)
+    color = tr("grey") if config.channels == 1 else tr("colour")
+    out.say(f"{name}: {config.width}×{config.height} {color} → {classes}")
+    if not name.startswith(TIMM):
+        out.say(tr(MODELS[name].description))
+    if config.stem:
+        out.say(tr("{count} of its first halvings taken out for this small input", count=config.stem))
+    out.say()
+    for line in table(
+        ("", tr("layer"), tr("kind"), tr("output"), tr("parameters"), tr("MACs")),
+        [(str(i), *_cells(row)) for i, row in enumerate(rows, 1)],
+        right=(0, 3, 4, 5),
+        last=("", tr("total"), "", "", f"{params:,}", f"{macs:,}"),
+    ):
+        out.say(line)
+    out.result(
+        {
+            "name": name,
+            "config": config.to_dict(),
+            "layers": [row.to_dict() for row in rows],
+            "params": params,
+            "macs": macs,
+        }
+    )
+
+
+def _cells(row: LayerRow) -> tuple[str, str, str, str, str]:
+    if len(row.shape) == 3:
+        shape = f"{row.shape[0]}@{row.shape[2]}×{row.shape[1]}"
+    else:
+        shape = "×".join(map(str, row.shape))
+    macs = f"{row.macs:,}" if row.macs else "–"
+    return row.name, row.type, shape, f"{row.params:,}" if row.params else "–", macs
+
+
+def _facts(info: ModelInfo) -> dict[str, Any]:
+    kept = ("name", "family", "width", "height", "channels", "color", "min_side", "pretrained")
+    return {key: value for key, value in asdict(info).items() if key in kept}
+
+
+def _input(info: ModelInfo) -> str:
+    return f"{info.width}×{info.height}×{info.channels}"
+
+
+def _short(number: int) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return str(number)
+
+
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    last: Sequence[str] | None = None,
+) -> list[str]:
+    """Lines of a plain table. right: columns set flush right. Chinese characters take two places."""
+    lines = [head, *rows, *([last] if last else [])]
+    widths = [max(_places(line[i]) for line in lines) for i in range(len(head))]
+
+    def text(line: Sequence[str]) -> str:
+        cells = (_pad(cell, widths[i], i in right) for i, cell in enumerate(line))
+        return "  ".join(cells).rstrip()
+
+    rule = "─" * max(_places(text(line)) for line in lines)
+    return [text(head), rule, *map(text, rows), *([rule, text(last)] if last else [])]
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - _places(cell))
+    return space + cell if right else cell + space
+
+
+def _places(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,0 +1,58 @@
+"""``ModelConfig``: all that is needed to build the same network again, whatever its weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from imago.edge_runtime.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A network's shape.
+
+    name: key of ``MODELS`` or ``timm:NAME``. channels: 1 or 3. width, height: input in pixels.
+    stem: how many of the first halvings are taken out (``stem_for``). arch: channel counts by layer name,
+    where they differ from the network's own (pruned networks; none so far). extra: builder arguments that a
+    family needs beyond these.
+    """
+
+    name: str
+    num_classes: int
+    channels: int
+    width: int
+    height: int
+    stem: int = 0
+    arch: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(bool(self.name), "name", self.name)
+        _check(1 <= self.num_classes <= 100_000, "num_classes", self.num_classes)
+        _check(self.channels in (1, 3), "channels", self.channels)
+        _check(1 <= self.width <= 4096 and 1 <= self.height <= 4096, "size", (self.width, self.height))
+        _check(0 <= self.stem <= 2, "stem", self.stem)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of ``to_dict``; unknown keys are ignored. Raises ModelError for what does not fit."""
+        known = {f.name for f in fields(cls)}
+        try:
+            return cls(**{key: value for key, value in data.items() if key in known})
+        except (TypeError, AttributeError) as error:
+            raise ModelError(
+                "the description of the network is damaged ({reason}); train again", reason=error
+            ) from error
+
+
+def _check(ok: bool, what: str, value: object) -> None:
+    if not ok:
+        raise ModelError(
+            "the description of the network is not usable: {what} is {value}", what=what, value=repr(value)
+        )
