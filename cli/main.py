@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from imago.edge_runtime.errors import ImagoError
+from imago.edge_runtime.errors import ImagoError, MissingDependency
 from imago.edge_runtime.messages import tr
 
 VERSION = "0.1.0"
@@ -26,6 +26,25 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "camera or video in, live predictions out"),
     "bench": ("bench", "measure latency and memory of a model file"),
 }
+
+
+# package → the extra that brings it; what is not here is imago's own fault and shows its traceback.
+EXTRA_OF = {
+    **dict.fromkeys(
+        ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxsim", "onnxslim", "matplotlib"),
+        "train",
+    ),
+    "cv2": "camera",
+}
+
+
+def missing_extra(package: str, extra: str) -> MissingDependency:
+    """The error for a command whose extra is not installed."""
+    return MissingDependency(
+        "this needs {package}, which is not installed: pip install 'imago-edge[{extra}]'",
+        package=package,
+        extra=extra,
+    )
 
 
 def usage() -> str:
@@ -62,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImagoError as error:
         _fail(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        return _fail(str(missing_extra(error.name or "", extra)))
     except KeyboardInterrupt:
         _fail(tr("interrupted"))
         return 128 + signal.SIGINT
