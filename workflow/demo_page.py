@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% } th, td { padding: .3rem .6rem; text-align: right }
+table { border-collapse: collapse; width: 100% }
+th, td { padding: .3rem .6rem; text-align: right }
 th:first-child, td:first-child { text-align: left }
 tr + tr { border-top: 1px solid #8884 }
 img { max-width: 100%; border-radius: 6px } .note { background: #fc03; padding: .5rem 1rem; border-radius: 6px }
-a.button { display: inline-block; padding: .4rem .8rem; border: 1px solid #8888; border-radius: 6px }
+a.button { padding: .4rem .8rem; border: 1px solid #8888; border-radius: 6px }
 """
 COLUMNS, THUMB = 4, 300
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -62,8 +63,8 @@ def test_onecycle_rises_then_falls_to_zero() -> None:
     rates = [lr_at(config, s, 100) for s in range(100)]
     assert rates.index(max(rates)) == 20
     assert max(rates) == pytest.approx(1.0)
-    assert all(a < b for a, b in zip(rates[:20], rates[1:21], strict=True))
-    assert all(a > b for a, b in zip(rates[20:], rates[21:], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:21]))
+    assert all(a > b for a, b in pairwise(rates[20:]))
     assert rates[-1] < 0.001
 
 
