@@ -81,7 +81,7 @@ def _one(classifier: Classifier, path: Path, top: int, out: Output) -> dict[str,
         return {"path": shown, "error": printable(str(error))}
     scores = prediction.top(top)
     names = (f"{classifier.spec.display(s.index, language())} {100 * s.confidence:.1f} %" for s in scores)
-    out.say(f"{shown}: {', '.join(names)}")
+    out.say(printable(f"{shown}: {', '.join(names)}"))
     return {
         "path": shown,
         "label": prediction.label,

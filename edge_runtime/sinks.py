@@ -54,7 +54,7 @@ class ConsoleSink:
 
     def __init__(self, spec: ModelSpec, stream: TextIO) -> None:
         self._stream, self._terminal = stream, stream.isatty()
-        self._names = [spec.display(index, language()) for index in range(len(spec.labels))]
+        self._names = [printable(spec.display(index, language())) for index in range(len(spec.labels))]
         self._label, self._drawn, self._period, self._last = -1, -math.inf, 0.0, -math.inf
 
     def write(self, seen: Seen) -> None:

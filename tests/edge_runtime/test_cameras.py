@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -14,6 +18,7 @@ from PIL import Image
 from imago.edge_runtime.cameras.base import open_source
 from imago.edge_runtime.cameras.pace import Pace
 from imago.edge_runtime.cameras.synthetic import SyntheticSource
+from imago.edge_runtime.cameras.video import VideoSource
 from imago.edge_runtime.errors import CameraError, InputError
 from imago.edge_runtime.spec import InputSpec
 
@@ -142,3 +147,36 @@ def test_missing_library_names_the_remedy(uri: str, words: str) -> None:
         env={"PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en"},
     )
     assert words in done.stdout
+
+
+def test_a_camera_that_is_unplugged_is_an_error(video: Path) -> None:
+    """A device that stops in the middle: here a file stands in for what the driver still delivered."""
+    source = VideoSource(cv2.VideoCapture(str(video)), "camera 0", live=True, pace=Pace(None), endless=True)
+    frames = iter(source)
+    for _ in range(10):
+        next(frames)
+    with pytest.raises(CameraError, match=r"camera 0 stopped delivering.*still connected"):
+        next(frames)
+    source.close()
+
+
+def test_http_stream(video: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(video.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        source = open_source(f"http://name:secret@127.0.0.1:{server.server_port}/{quote(video.name)}")
+        assert source.live
+        assert "secret" not in source.description
+        frames = iter(source)
+        levels = [float(next(frames).image.mean()) for _ in range(10)]
+        assert levels == sorted(levels)
+        with pytest.raises(CameraError, match="stopped delivering"):
+            next(frames)
+        source.close()
+    finally:
+        server.shutdown()
+        server.server_close()

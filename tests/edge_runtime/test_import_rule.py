@@ -46,3 +46,26 @@ def test_every_module_imports_alone() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split(maxsplit=1) == [str(len(names)), "[]\n"]
+
+
+def test_the_front_door_opens_only_what_is_asked_for() -> None:
+    code = (
+        "import sys\n"
+        "import imago.edge_runtime as room\n"
+        "light = 'numpy' not in sys.modules\n"
+        "from imago.edge_runtime import Classifier\n"
+        "print(light, Classifier.__name__, all(getattr(room, name) for name in room.__all__))\n"
+        "try: room.nothing\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT / ".dev")},
+    )
+    assert done.stdout.splitlines() == [
+        "True Classifier True",
+        "module 'imago.edge_runtime' has no attribute 'nothing'",
+    ]
