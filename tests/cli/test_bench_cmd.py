@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import onnx_models
-
 from support import imago
 
 

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnx_models
 import pytest
 from PIL import Image
 
+import onnx_models
 from support import imago, need_data
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx_models
 import pytest
 from PIL import Image
 
+import onnx_models
 from support import ROOT, imago
 
 

@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
-import onnx_models
 import pytest
 
 from imago.edge_runtime.bench import BenchOptions, bench, interleaved
@@ -19,6 +18,8 @@ from imago.edge_runtime.memory import measure_memory
 from imago.edge_runtime.plot import latency_svg
 from imago.edge_runtime.stats import LatencyHistogram, Percentiles
 from imago.edge_runtime.system import read_condition, read_system, throttle_words
+
+import onnx_models
 
 
 def test_histogram_is_within_one_percent_of_numpy() -> None:

@@ -7,7 +7,6 @@ import gzip
 from pathlib import Path
 
 import numpy as np
-import onnx_models
 import pytest
 from PIL import Image
 
@@ -18,6 +17,7 @@ from imago.edge_runtime.foreign import ForeignOptions, foreign_spec, read_labels
 from imago.edge_runtime.preprocess import Preprocessor
 from imago.edge_runtime.types import Frame
 
+import onnx_models
 from support import need_data
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_models
 import onnxruntime
 import pytest
 from hypothesis import given, settings
@@ -20,6 +19,8 @@ from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.engines.select import load_engine
 from imago.edge_runtime.errors import ModelError
 from imago.edge_runtime.spec import InputSpec, ModelSpec
+
+import onnx_models
 
 
 @pytest.fixture(scope="module")

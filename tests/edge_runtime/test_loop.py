@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx_models
 import pytest
 
 from imago.edge_runtime.cameras.synthetic import SyntheticSource
@@ -20,6 +19,8 @@ from imago.edge_runtime.errors import CameraError, InputError, StorageError
 from imago.edge_runtime.loop import Loop, LoopOptions, Slot
 from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink, Seen
 from imago.edge_runtime.types import Frame, Prediction
+
+import onnx_models
 
 SPEC = onnx_models.spec_of()
 
