@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from imago.edge_runtime.blas import one_blas_thread
 from imago.edge_runtime.errors import DataError, InputError, StorageError
 from imago.edge_runtime.imageio import read_image
 from imago.edge_runtime.messages import tr
@@ -98,7 +99,8 @@ def open_cache(
     if images is None:
         need = int(np.prod(shape, dtype=np.int64))
         evict(base, quota - need, keep=entry.name)
-        _build(entry, _decoded(dataset.root, part, spec, workers, progress), shape)
+        with one_blas_thread():  # the threads are ours: one per core, each with its own pictures
+            _build(entry, _decoded(dataset.root, part, spec, workers, progress), shape)
         images = _open(entry, shape)
     if images is None:
         raise StorageError("the cache in {path} changes while it is read; try again", path=base)
