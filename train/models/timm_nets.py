@@ -46,14 +46,19 @@ def build(config: ModelConfig, *, pretrained: bool = False) -> nn.Module:
     try:
         module: nn.Module = _timm().create_model(plain, pretrained=pretrained, **arguments)
     except Exception as error:  # timm and the hub below it raise many kinds
-        template = (
-            "the weights of {name} could not be downloaded ({reason}); give a file with --weights FILE, "
-            "or train without --pretrained"
-            if pretrained
-            else "timm cannot build {name} ({reason}); choose another --size or --model"
-        )
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise InputError(template, name=config.name, reason=reason) from error
+        if pretrained:
+            raise InputError(
+                "the weights of {name} could not be downloaded ({reason}); give a file with --weights FILE, "
+                "or train without --pretrained",
+                name=config.name,
+                reason=reason,
+            ) from error
+        raise InputError(
+            "timm cannot build {name} ({reason}); choose another --size or --model",
+            name=config.name,
+            reason=reason,
+        ) from error
     return module
 
 
