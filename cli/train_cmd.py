@@ -17,7 +17,7 @@ from imago.train.config import TrainConfig
 from imago.train.dataset import DataOptions
 
 if TYPE_CHECKING:
-    from imago.train.session import Outcome
+    from imago.train.results import Outcome
 
 EXAMPLES = (
     "imago train photos/                                 # LeNet-5, defaults",

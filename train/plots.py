@@ -56,9 +56,8 @@ def _column(rows: Sequence[Mapping[str, Any]], key: str, scale: float) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where a line ends (data units), and what it shows."""
+    """Where a line ends (in data units), and what it shows."""
 
-    x: float
     y: float
     color: str
     name: str
@@ -69,7 +68,7 @@ def _line(axes: Axes, x: list[float], y: list[float], color: str, name: str) -> 
         return None
     axes.plot(x, y, color=color)
     axes.plot(x[-1:], y[-1:], "o", color=color, markersize=5, clip_on=False)
-    return _End(x[-1], y[-1], color, name)
+    return _End(y[-1], color, name)
 
 
 def _label_ends(axes: Axes, ends: list[_End]) -> None:

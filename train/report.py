@@ -193,7 +193,7 @@ def _classes_note(result: EvalResult) -> str:
 
 
 def _class_table(result: EvalResult) -> str:
-    head = (tr("class"), tr("pictures"), tr("recall"), tr("precision"), "F1")
+    head = (tr("class"), tr("pictures"), tr("found (recall)"), tr("right (precision)"), "F1")
     body = [
         (e.label, str(e.n), percent(e.recall), percent(e.precision), percent(e.f1)) for e in result.per_class
     ]

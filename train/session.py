@@ -7,47 +7,32 @@ test → report. Everything that later steps need lands in the run folder (``run
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from imago.edge_runtime.errors import DataError, InputError, StorageError
-from imago.edge_runtime.files import write_json
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.spec import InputSpec
-from imago.edge_runtime.types import F32
 from imago.train.augment import POLICIES
 from imago.train.batches import Batches, Normalise, seed_of
-from imago.train.checkpoint import CHECKPOINT, WEIGHTS, save_tensors
+from imago.train.checkpoint import CHECKPOINT, WEIGHTS
 from imago.train.config import TrainConfig
 from imago.train.data.cache import CachedSplit, open_cache
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
 from imago.train.device import Place, choose_place
-from imago.train.loop import Loop, Network, predict_logits
-from imago.train.metrics import EvalResult, evaluate_probabilities
+from imago.train.loop import Loop, Network
 from imago.train.models.registry import BuiltModel, build_model, default_input
-from imago.train.report import Mistake, write_report
-from imago.train.run import RUN_FILE, Run, library_versions, save_sample
+from imago.train.results import Outcome, finish, ordered_batches
+from imago.train.run import Run, library_versions
 
 IMBALANCE = 3.0  # largest class : smallest class, from which "auto" weighs rare classes up
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run reached. val, test: figures, or None where the data have no such split."""
-
-    folder: Path
-    epochs: int
-    val: EvalResult | None
-    test: EvalResult | None
 
 
 def train(
@@ -69,16 +54,16 @@ def train(
         )
     place = choose_place(config)
     dataset = load_dataset(data, config.data)
-    for note in dataset.notes:
-        say(note)
     built, spec = _network(config, dataset)
+    for note in (*dataset.notes, *built.notes):
+        say(note)
     splits = {name: open_cache(dataset, name, spec) for name in dataset.splits if len(dataset.splits[name])}
     run = _describe(config, dataset, built, spec)
     say(_headline(run, place))
     run.save(out)
     loop = _loop(run, built, splits, place=place, out=out, say=say)
     position = loop.run(resume=resume)
-    return _finish(run, loop, splits, position.rows)
+    return finish(run, loop, splits, position.rows)
 
 
 def resume(out: Path, *, say: Callable[[str], None] = lambda text: None) -> Outcome:
@@ -183,17 +168,12 @@ def _loop(
         config,
         Network(built.module, built.blocks, _frozen_blocks(config, built)),
         train=batches,
-        val=_ordered(splits["val"], run, place) if "val" in splits else None,
+        val=ordered_batches(splits["val"], run, place) if "val" in splits else None,
         place=place,
         folder=out,
         class_weights=_class_weights(config, train_split.labels, len(run.classes)),
         say=say,
     )
-
-
-def _ordered(split: CachedSplit, run: Run, place: Place) -> Batches:
-    normalise = Normalise(run.mean, run.std)
-    return Batches(split.images, split.labels, normalise, batch_size=256, device=place.device)
 
 
 def _frozen_blocks(config: TrainConfig, built: BuiltModel) -> int:
@@ -222,129 +202,3 @@ def _class_weights(config: TrainConfig, labels: npt.NDArray[np.int64], classes: 
         return None
     weights = len(labels) / (classes * np.maximum(counts, 1))
     return torch.from_numpy(weights.astype(np.float32))
-
-
-def _finish(run: Run, loop: Loop, splits: dict[str, CachedSplit], rows: list[dict[str, Any]]) -> Outcome:
-    place, out = loop.place, loop.folder
-    module = loop.final_module()
-    logits = {
-        name: predict_logits(module, _ordered(splits[name], run, place), place) for name in _shown(splits)
-    }
-    temperature = fit_temperature(*logits["val"]) if "val" in logits else 1.0
-    results = {
-        name: evaluate_probabilities(_softmax(values / temperature), labels, run.classes)
-        for name, (values, labels) in logits.items()
-    }
-    facts = tuple(
-        {"split": name, "n": r.n, "top1": r.accuracy, "precision": "fp32", "generated": run.data["generated"]}
-        for name, r in results.items()
-    )
-    run = replace(run, temperature=temperature, results=facts)
-    sample = splits.get("val", splits["train"])
-    save_sample(out, sample.images, sample.labels)
-    save_tensors(out / WEIGHTS, module.state_dict())
-    run.save(out)
-    _write_results(run, results, rows, out)
-    _report(run, results, rows, _mistakes(run, splits, logits, temperature), out)
-    for leftover in (out / CHECKPOINT, out / "best.safetensors"):
-        leftover.unlink(missing_ok=True)
-    return Outcome(out, len(rows), results.get("val"), results.get("test"))
-
-
-def _shown(splits: dict[str, CachedSplit]) -> list[str]:
-    return [name for name in ("val", "test") if name in splits]
-
-
-def _softmax(logits: F32) -> F32:
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True), np.float32)
-
-
-def fit_temperature(logits: F32, labels: npt.NDArray[np.int64]) -> float:
-    """The T that makes ``softmax(logits / T)`` best calibrated: least negative log-likelihood.
-
-    logits: float32 ``(n, classes)``. Golden-section search over log T in [1/5, 5] (Guo et al. 2017).
-    """
-    rows = np.arange(len(labels))
-    wide = logits.astype(np.float64)
-
-    def loss(log_t: float) -> float:
-        scaled = wide / math.exp(log_t)
-        top = scaled.max(1)
-        return float(np.mean(top + np.log(np.exp(scaled - top[:, None]).sum(1)) - scaled[rows, labels]))
-
-    low, high = -math.log(5), math.log(5)
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(40):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return round(math.exp((low + high) / 2), 4)
-
-
-def _write_results(run: Run, results: dict[str, EvalResult], rows: list[dict[str, Any]], out: Path) -> None:
-    write_json(
-        out / "metrics.json",
-        {
-            "generated_data": run.data["generated"],
-            "epochs": len(rows),
-            "seconds": sum(row["seconds"] for row in rows),
-            "temperature": run.temperature,
-            **{name: result.to_dict() for name, result in results.items()},
-        },
-    )
-
-
-def _mistakes(
-    run: Run,
-    splits: dict[str, CachedSplit],
-    logits: dict[str, tuple[F32, npt.NDArray[np.int64]]],
-    temperature: float,
-    count: int = 24,
-) -> list[Mistake]:
-    """The most confident wrong answers on the last split that there is."""
-    name = next((n for n in ("test", "val") if n in logits), None)
-    if name is None:
-        return []
-    values, labels = logits[name]
-    probabilities = _softmax(values / temperature)
-    predicted = probabilities.argmax(1)
-    wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:count]
-    return [
-        Mistake(
-            np.array(splits[name].images[i]),
-            run.classes[labels[i]],
-            run.classes[predicted[i]],
-            float(probabilities[i].max()),
-        )
-        for i in worst
-    ]
-
-
-def _report(
-    run: Run, results: dict[str, EvalResult], rows: list[dict[str, Any]], mistakes: list[Mistake], out: Path
-) -> None:
-    result = results.get("test") or results.get("val")
-    if result is None:
-        return
-    write_report(
-        out,
-        title=tr("{model} on {data}", model=run.config.model, data=run.data["name"]),
-        config=run.config.to_dict(),
-        rows=rows,
-        result=result,
-        classes=run.classes,
-        mistakes=mistakes,
-        generated=run.data["generated"],
-    )
-
-
-def module_and_run(folder: Path) -> tuple[nn.Module, Run]:
-    """A trained network (eval mode, CPU) with its description."""
-    run = Run.load(folder)
-    return run.load_module(folder), run
-
-
-def is_run(folder: Path) -> bool:
-    """Whether ``folder`` holds a training run."""
-    return (folder / RUN_FILE).is_file()

@@ -28,7 +28,8 @@ table { border-collapse: collapse; width: 100% }
 th, td { padding: .3rem .6rem; text-align: right }
 th:first-child, td:first-child { text-align: left }
 tr + tr { border-top: 1px solid #8884 }
-img { max-width: 100%; border-radius: 6px } .note { background: #fc03; padding: .5rem 1rem; border-radius: 6px }
+img { max-width: 100%; border-radius: 6px }
+.note { background: #fc03; padding: .5rem 1rem; border-radius: 6px }
 a.button { padding: .4rem .8rem; border: 1px solid #8888; border-radius: 6px }
 """
 COLUMNS, THUMB = 4, 300
@@ -70,7 +71,7 @@ def live_sheet(film: Path, truth: list[dict[str, Any]], model: Path) -> Image:
     from PIL import Image
 
     wanted = [(t["start_s"] + t["end_s"]) / 2 for t in truth][:8]
-    shown: list[Image] = []
+    shown: list[Any] = []
     fps = _fps(film)
     source = open_source(str(film))
     with Classifier(model) as classifier:

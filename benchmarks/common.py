@@ -1,0 +1,64 @@
+"""What the benchmarks share: the machine's name, interleaved rounds, a table and a JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "benchmarks" / "out"
+
+
+def data_folder(name: str) -> Path:
+    """A real data set under IMAGO_DATA, or the shared folder beside the checkout."""
+    root = Path(os.environ.get("IMAGO_DATA", ROOT.parent / "shared" / "data"))
+    if not (root / name).exists():
+        sys.exit(f"benchmark data '{name}' not found under {root}; set IMAGO_DATA")
+    return root / name
+
+
+def machine() -> dict[str, Any]:
+    """Enough to know what a figure was measured on."""
+    from imago.edge_runtime.system import read_system
+
+    return {**read_system().to_dict(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def rounds(functions: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
+    """Call each function in turn, ``count`` times over: a noisy minute hits all alike."""
+    results: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(count):
+        for name, function in functions.items():
+            results[name].append(function())
+            print(
+                f"  round {number + 1}/{count} {name}: {results[name][-1]:.4g}", file=sys.stderr, flush=True
+            )
+    return results
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def ratio(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+    """Median, minimum and maximum of a/b, pair by pair."""
+    pairs = [x / y for x, y in zip(a, b, strict=True)]
+    return statistics.median(pairs), min(pairs), max(pairs)
+
+
+def save(name: str, result: Mapping[str, Any]) -> None:
+    """Write ``benchmarks/out/<name>.json`` with machine and time."""
+    OUT.mkdir(exist_ok=True)
+    data = {"benchmark": name, "date": time.strftime("%Y-%m-%d"), "machine": machine(), **result}
+    (OUT / f"{name}.json").write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"wrote benchmarks/out/{name}.json", file=sys.stderr)

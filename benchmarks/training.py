@@ -1,0 +1,280 @@
+"""imago's training data path against the usual recipe (torchvision + DataLoader + PIL), side by side.
+
+    python benchmarks/training.py [--rounds 3] [--only lenet|photos]
+
+LeNet-5 on MNIST: whole epochs at equal batch size, with and without augmentation. MobileNetV3-Small at
+128 px on the bugs7 and hymenoptera photos: augmented pictures delivered per second from the second
+epoch on, whole epochs against a ceiling where data cost nothing, and the share of forward + backward.
+The usual recipe runs with 0 and with 2 workers; the faster of the two counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from common import data_folder, machine, ratio, rounds, save, timed
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from imago.edge_runtime.spec import InputSpec
+from imago.train.augment import POLICIES
+from imago.train.batches import Batches, Normalise
+from imago.train.config import TrainConfig
+from imago.train.data.cache import open_cache
+from imago.train.data.layouts import load_dataset
+from imago.train.dataset import DataOptions
+from imago.train.device import choose_place
+from imago.train.loop import Loop, Network
+from imago.train.models.registry import build_model
+from imago.train.optim import WeightAverage, make_optimizer
+
+BATCH = {"lenet": 64, "photos": 32}
+SIDE = 128
+
+
+def usual_epoch(loader: Iterable[Any], module: nn.Module) -> float:
+    """Seconds of one epoch as tutorials write it."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    module.train()
+
+    def epoch() -> None:
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(module(inputs), targets)
+            loss.backward()
+            optimizer.step()
+
+    return timed(epoch)
+
+
+def imago_epoch(config: TrainConfig, module: nn.Module, batches: Batches) -> float:
+    """Seconds of one whole epoch of imago's loop: weight average, checkpoint and all."""
+    with tempfile.TemporaryDirectory() as folder:
+        loop = Loop(
+            config,
+            Network(module, ()),
+            train=batches,
+            val=None,
+            place=choose_place(config),
+            folder=Path(folder),
+        )
+        return timed(loop.run)
+
+
+def deliver(loader: Iterable[Any], count: int) -> float:
+    """Pictures per second that the loader alone hands over."""
+    seconds = timed(lambda: [None for _ in loader])
+    return count / seconds
+
+
+def lenet(repeats: int) -> dict[str, Any]:
+    """LeNet-5 on MNIST."""
+    source = data_folder("mnist")
+    dataset = load_dataset(source, DataOptions(val_fraction=0.0))
+    spec = InputSpec(32, 32, 1, "gray")
+    cached = open_cache(dataset, "train", spec)
+    result: dict[str, Any] = {"n": len(cached.labels), "batch": BATCH["lenet"]}
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for file in source.glob("*.gz"):
+            with gzip.open(file) as packed, (raw / file.stem).open("wb") as plain:
+                shutil.copyfileobj(packed, plain)
+        for name, policy, extra in (
+            ("plain", "none", []),
+            ("augmented", "light", [transforms.RandomAffine(10, (0.08, 0.08), (0.87, 1.15), 8)]),
+        ):
+            steps = [transforms.Pad(2), *extra, transforms.ToTensor(), transforms.Normalize(0.1307, 0.3081)]
+            usual = datasets.MNIST(folder, train=True, transform=transforms.Compose(steps))
+            functions: dict[str, Callable[[], float]] = {
+                f"usual, {workers} workers": lambda w=workers, u=usual: usual_epoch(
+                    DataLoader(u, BATCH["lenet"], shuffle=True, num_workers=w), build_lenet()
+                )
+                for workers in (0, 2)
+            }
+            config = TrainConfig(epochs=1, batch_size=BATCH["lenet"], augment=policy)
+            batches = Batches(
+                cached.images,
+                cached.labels,
+                Normalise((0.1307,), (0.3081,)),
+                batch_size=BATCH["lenet"],
+                device=torch.device("cpu"),
+                policy=POLICIES[policy],
+            )
+            functions["imago"] = lambda c=config, b=batches: imago_epoch(c, build_lenet(), b)
+            result[name] = compared(rounds(functions, repeats), lower_is_better=True)
+    return result
+
+
+def build_lenet() -> nn.Module:
+    """LeNet-5 for ten digits."""
+    return build_model("lenet5", 10, channels=1, size=(32, 32)).module
+
+
+def compared(measured: dict[str, list[float]], *, lower_is_better: bool) -> dict[str, Any]:
+    """imago against the faster of the usual recipes."""
+    pick = min if lower_is_better else max
+    best = pick((n for n in measured if n != "imago"), key=lambda n: statistics.median(measured[n]))
+    ours, theirs = measured["imago"], measured[best]
+    middle, low, high = ratio(theirs, ours) if lower_is_better else ratio(ours, theirs)
+    medians = {name: statistics.median(values) for name, values in measured.items()}
+    return {"medians": medians, "against": best, "ratio": middle, "ratio_range": [low, high]}
+
+
+def photos(repeats: int) -> dict[str, Any]:
+    """MobileNetV3-Small at 128 px on real photos."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "photos"
+        gather(root)
+        dataset = load_dataset(root, DataOptions(val_fraction=0.0, test_fraction=0.0))
+        spec = InputSpec(SIDE, SIDE)
+        cold = Path(folder) / "cache"
+        build_s = timed(lambda: open_cache(dataset, "train", spec, root=cold, progress=False))
+        cached = open_cache(dataset, "train", spec, root=cold)
+        count, classes = len(cached.labels), len(dataset.classes)
+        steps = [
+            transforms.RandomResizedCrop(SIDE, scale=(0.6, 1.0)),
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(0.2, 0.25),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+        usual = datasets.ImageFolder(str(root), transforms.Compose(steps))
+        batches = Batches(
+            cached.images,
+            cached.labels,
+            Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            batch_size=BATCH["photos"],
+            device=torch.device("cpu"),
+            policy=POLICIES["standard"],
+        )
+        loaders = {
+            w: DataLoader(usual, BATCH["photos"], shuffle=True, num_workers=w, persistent_workers=w > 0)
+            for w in (0, 2)
+        }
+        delivery: dict[str, Callable[[], float]] = {
+            f"usual, {w} workers": lambda loader=loader: deliver(loader, count)
+            for w, loader in loaders.items()
+        }
+        delivery["imago"] = lambda: deliver(batches.epoch(1), count)
+        result: dict[str, Any] = {
+            "n": count,
+            "classes": classes,
+            "batch": BATCH["photos"],
+            "cache_build_s": build_s,
+        }
+        result["delivered_per_s"] = compared(rounds(delivery, repeats), lower_is_better=False)
+        result.update(ceiling(batches, count, classes, repeats))
+        return result
+
+
+def gather(root: Path) -> None:
+    """One folder of class folders, by links, from bugs7 and hymenoptera's training part."""
+    for source in (data_folder("bugs7"), data_folder("hymenoptera") / "train"):
+        for folder in sorted(p for p in source.iterdir() if p.is_dir()):
+            (root / folder.name).mkdir(parents=True)
+            for file in folder.iterdir():
+                if file.suffix.lower() in (".jpg", ".jpeg"):
+                    (root / folder.name / file.name).symlink_to(file)
+
+
+def ceiling(batches: Batches, count: int, classes: int, repeats: int) -> dict[str, Any]:
+    """Whole epochs of imago's loop against the same loop on one batch that is always ready."""
+    config = TrainConfig(model="mobilenet_v3_small", epochs=1, batch_size=BATCH["photos"])
+
+    def module() -> nn.Module:
+        return build_model("mobilenet_v3_small", classes, channels=3, size=(SIDE, SIDE)).module
+
+    ready = Ready(batches)
+    functions = {
+        "ceiling": lambda: count / imago_epoch(config, module(), ready),  # type: ignore[arg-type]
+        "imago": lambda: count / imago_epoch(config, module(), batches),
+    }
+    measured = rounds(functions, repeats)
+    middle, low, high = ratio(measured["imago"], measured["ceiling"])
+    return {
+        "epoch_images_per_s": {name: statistics.median(v) for name, v in measured.items()},
+        "share_of_ceiling": middle,
+        "share_of_ceiling_range": [low, high],
+        "forward_backward_share": forward_backward_share(config, module(), ready),
+    }
+
+
+class Ready:
+    """Batches that cost nothing: the same tensors every time."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._steps = len(batches)
+        self._batch = next(iter(batches.epoch(0)))
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def epoch(self, number: int, start: int = 0) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        """``len(self)`` times the same batch."""
+        return (self._batch for _ in range(start, self._steps))
+
+
+def forward_backward_share(config: TrainConfig, module: nn.Module, ready: Ready) -> float:
+    """Share of a step (forward, loss, backward, optimiser, weight average) that is forward + backward."""
+    module = module.to(memory_format=torch.channels_last).train()
+    optimizer, average = make_optimizer(config, module), WeightAverage(module, config.ema)
+    whole, pure = [], []
+    for number, (inputs, targets) in enumerate(ready.epoch(0)):
+        began = time.perf_counter()
+        loss = F.cross_entropy(module(inputs), targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        middle = time.perf_counter()
+        optimizer.step()
+        average.update(module, number)
+        whole.append(time.perf_counter() - began)
+        pure.append(middle - began)
+    return statistics.median(pure) / statistics.median(whole)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("lenet", "photos"))
+    args = parser.parse_args()
+    print(f"{machine()['cpu']}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    result: dict[str, Any] = {"rounds": args.rounds, "torch": torch.__version__}
+    if args.only != "photos":
+        result["lenet"] = lenet(args.rounds)
+        for name in ("plain", "augmented"):
+            r = result["lenet"][name]
+            print(
+                f"LeNet-5/MNIST epoch, {name}: imago {r['medians']['imago']:.2f} s, "
+                f"{r['against']} {r['medians'][r['against']]:.2f} s: {r['ratio']:.2f}× faster"
+            )
+    if args.only != "lenet":
+        p = result["photos"] = photos(args.rounds)
+        d = p["delivered_per_s"]
+        print(
+            f"photos {SIDE} px delivered per second: imago {d['medians']['imago']:.0f}, "
+            f"{d['against']} {d['medians'][d['against']]:.0f}: {d['ratio']:.1f}×"
+        )
+        print(
+            f"MobileNetV3-Small epoch: {p['share_of_ceiling']:.1%} of the ceiling "
+            f"({p['epoch_images_per_s']['imago']:.0f} of {p['epoch_images_per_s']['ceiling']:.0f} images/s); "
+            f"forward + backward are {p['forward_backward_share']:.1%} of a step"
+        )
+    save("training", result)
+
+
+if __name__ == "__main__":
+    main()
