@@ -70,7 +70,7 @@ class Batches:
         self.images, self.batch_size, self.device = images, batch_size, device
         self.policy = policy or Policy()
         self.seed = seed
-        self.labels = torch.from_numpy(np.ascontiguousarray(labels)).to(device)
+        self.labels = torch.from_numpy(np.array(labels)).to(device)
         self.channels = images.shape[3]
         self._gain, self._offset = normalise.gain_offset(self.channels)
         self._resident = self._on_device()

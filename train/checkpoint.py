@@ -65,13 +65,21 @@ def load_checkpoint(
     if average is not None:
         for key, value in average.state.items():
             value.copy_(tensors[f"average.{key}"])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optim."):
             _, index, slot = key.split(".", 2)
-            state.setdefault(int(index), {})[slot] = value
+            state.setdefault(int(index), {})[slot] = _like(parameters[int(index)], value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return Position(**json.loads(meta["position"]))
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """``value`` in ``parameter``'s memory layout: fused optimisers walk both in the order of memory."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device="cpu").copy_(value)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str] | None = None) -> None:

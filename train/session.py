@@ -60,8 +60,8 @@ def train(
     splits = {name: open_cache(dataset, name, spec) for name in dataset.splits if len(dataset.splits[name])}
     run = _describe(config, dataset, built, spec)
     say(_headline(run, place))
-    run.save(out)
     loop = _loop(run, built, splits, place=place, out=out, say=say)
+    run.save(out)
     position = loop.run(resume=resume)
     return finish(run, loop, splits, position.rows)
 
