@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imago.cli.common import Output, Parser, add_json
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
-from imago.train.models.catalogue import MODELS, TIMM, ModelInfo
+from imago.train.models.catalogue import MODELS, TIMM, ModelInfo, check_side
 
 if TYPE_CHECKING:
     from imago.train.models.config import ModelConfig
@@ -60,6 +60,8 @@ def _config(name: str, classes: int, size: int, channels: int | None) -> ModelCo
     width, height, own, _ = default_input(name)
     if size:
         width = height = size
+    if name in MODELS:
+        check_side(MODELS[name], width, height)
     stem = default_stem(name, width, height)
     return ModelConfig(name, classes, channels or own, width, height, stem)
 
@@ -87,9 +89,9 @@ def _list(out: Output, classes: int) -> None:
 
 
 def _show(out: Output, name: str, classes: int, size: int, channels: int | None) -> None:
+    config = _config(name, classes, size, channels)  # bad input is told before torch loads
     from imago.train.models.summary import describe, totals
 
-    config = _config(name, classes, size, channels)
     rows = describe(config)
     params, macs = totals(rows)
     color = tr("grey") if config.channels == 1 else tr("colour")

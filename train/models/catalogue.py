@@ -11,6 +11,7 @@ from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.types import Color
 
 TIMM = "timm:"
+LEAST_MAP = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # −1..1: LeNet learns from digits and from photos alike, so nothing of one data set is built in.
@@ -178,3 +179,18 @@ def check_side(info: ModelInfo, width: int, height: int) -> None:
             width=width,
             height=height,
         )
+
+
+def stem_for(info: ModelInfo, width: int, height: int) -> int:
+    """How many of the first halvings to take out, so that a last feature map of 4×4 pixels is left.
+
+    These networks were drawn for 224 px and end in a map 32 times smaller: 7×7. At 64 px that would be
+    2×2, at 32 px a single pixel. Rule: as long as the shorter side of the last map is below 4 pixels,
+    the next halving from the input is taken out, at most two; for ResNet at 32 px that is what He et al.
+    (2016) did for CIFAR. So 128 px and more: 0; 64 to 127: 1; below 64: 2 (stride 32). Never with ImageNet
+    weights, whose filters expect the original scale. The weights' shapes do not depend on it.
+    """
+    stem, side = 0, min(width, height) // info.stride
+    while side < LEAST_MAP and stem < len(info.halvings):
+        stem, side = stem + 1, min(width, height) * 2 ** (stem + 1) // info.stride
+    return stem

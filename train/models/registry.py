@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imago.edge_runtime.errors import InputError, ModelError
 from imago.edge_runtime.types import Color
-from imago.train.models.catalogue import HALF, MODELS, TIMM, ModelInfo, check_side, model_info
+from imago.train.models.catalogue import HALF, MODELS, TIMM, ModelInfo, check_side, model_info, stem_for
 from imago.train.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -62,11 +62,9 @@ def default_input(name: str) -> tuple[int, int, int, Color]:
 
 
 def default_stem(name: str, width: int, height: int) -> int:
-    """How many early halvings a training from nothing does without (``torchvision_nets.stem_for``)."""
+    """How many early halvings a training from nothing does without (``catalogue.stem_for``)."""
     if name.startswith(TIMM) or not model_info(name).halvings:
         return 0
-    from imago.train.models.torchvision_nets import stem_for
-
     return stem_for(model_info(name), width, height)
 
 
@@ -83,7 +81,7 @@ def build_model(
     """Build ``name`` for ``num_classes`` and inputs of ``size`` (width, height) pixels.
 
     pretrained: start from ImageNet weights, downloaded. weights: start from this file instead. stem: see
-    ``torchvision_nets.stem_for``, which decides it where None is given. Random numbers come from torch's
+    ``catalogue.stem_for``, which decides it where None is given. Random numbers come from torch's
     default generator.
 
     Raises InputError (name, size, weights) and MissingDependency (timm).

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,8 @@ def download_weights(url: str, *, folder: Path | None = None) -> dict[str, Tenso
                 weights_only=True,
             )
     except Exception as error:  # no network, refused, 404, cut short, wrong hash, damaged cache: one remedy
+        if isinstance(error, HTTPError):  # torch leaves the refused answer's connection open
+            error.close()
         reason = error.reason if isinstance(error, URLError) else error
         raise InputError(
             "the ImageNet weights could not be downloaded from {url} ({reason}); fetch that file elsewhere "
