@@ -169,4 +169,10 @@ SOFT = (_sky, _meadow)
 def ground(rng: Random, size: Size) -> tuple[F32, bool]:
     """Any ground, and whether it is near enough to take the insect's shadow."""
     make = GROUNDS[int(rng.integers(len(GROUNDS)))]
-    return make(rng, size), make not in SOFT
+    picture = make(rng, size)
+    if rng.random() < 0.6:  # depth of field: the ground is a little behind
+        blur = min(size) * rng.uniform(0.006, 0.03)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32)
+    calm = np.float32(rng.uniform(0.35, 0.85))
+    picture -= (1 - calm) * (picture - picture.mean((0, 1)))
+    return picture, make not in SOFT

@@ -184,12 +184,14 @@ def _jpeg(picture: U8, quality: int) -> bytes:
     return file.getvalue()
 
 
-def contact_sheet(out: Path, *, columns: int = 6, size: int = 128, seed: int = 0) -> None:
-    """A sheet with a row of photographs per class, JPEG or PNG by the suffix. Raises StorageError."""
+def contact_sheet(out: Path, *, columns: int = 6, size: int = 96, seed: int = 0) -> None:
+    """A sheet with a row of photographs per class; JPEG, or PNG with 256 colours. Raises StorageError."""
     sheet = Image.new("RGB", (columns * size, len(CLASSES) * size))
     for row, kind in enumerate(CLASSES):
         for column in range(columns):
             rng = np.random.default_rng([seed, row, column])
             sheet.paste(Image.fromarray(draw_photo(kind, rng, size)), (column * size, row * size))
+    if out.suffix.lower() == ".png":
+        sheet = sheet.quantize(256)  # noise makes full-colour PNG several times as large
     with replacing(out) as temporary:
         sheet.save(temporary)

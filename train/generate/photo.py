@@ -50,16 +50,30 @@ def draw_photo(kind: str, rng: Random, size: int) -> U8:
     """A photograph of one insect, RGB uint8 ``(size, size, 3)``. Raises InputError as draw_insect does."""
     picture, solid = ground(rng, (size, size))
     pose = random_pose(rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.35:
         scatter(rng, picture, pose.light)
-    sprite = draw_insect(kind, rng, round(size * rng.uniform(0.6, 1.0)), pose)
-    room = (size - len(sprite)) / 2 + 0.06 * size
+    sprite = draw_insect(kind, rng, round(size * rng.uniform(0.8, 1.12)), pose)
+    set_apart(rng, picture, sprite)
+    room = max(0.0, size - len(sprite)) / 2 + 0.04 * size
     x, y = (size / 2 + rng.uniform(-room, room) for _ in range(2))
     place(picture, sprite, (x, y), pose.light, shadow=rng.uniform(0.25, 0.6) if solid else 0.0)
-    if rng.random() < 0.35:
+    if rng.random() < 0.25:
         grass(rng, picture)
     expose(rng, picture)
     return camera(rng, picture)
+
+
+def set_apart(rng: Random, picture: F32, sprite: U8) -> None:
+    """Lighten or darken the ground (in place) where the insect would vanish on it.
+
+    Hidden insects exist, but nobody takes their photograph.
+    """
+    solid = sprite[sprite[:, :, 3] > 200]
+    insect, here = float(solid[:, :3].mean()), float(picture.mean())
+    wanted = rng.uniform(35, 70)
+    if abs(here - insect) < wanted:
+        goal = insect + wanted if insect < 110 else insect - wanted
+        picture *= np.float32(goal / max(here, 1.0))
 
 
 def place(picture: F32, sprite: U8, centre: tuple[float, float], light: float, shadow: float = 0.45) -> None:
@@ -169,12 +183,12 @@ def camera(rng: Random, picture: F32) -> U8:
     unit = min(picture.shape[:2])
     fault = rng.random()
     if fault < 0.35:
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), unit * rng.uniform(0.004, 0.014)), np.float32)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), unit * rng.uniform(0.004, 0.011)), np.float32)
     elif fault < 0.5:
-        kernel = _shake(rng, max(3, round(unit * rng.uniform(0.02, 0.06))))
+        kernel = _shake(rng, max(3, round(unit * rng.uniform(0.02, 0.045))))
         picture = np.asarray(cv2.filter2D(picture, -1, kernel), np.float32)
     noise = rng.standard_normal(picture.shape, np.float32)
-    noise *= np.float32(rng.uniform(1, 9))
+    noise *= np.float32(rng.uniform(1, 7))
     noise += picture
     return developed(noise)
 

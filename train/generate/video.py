@@ -26,6 +26,7 @@ TRAVEL = 0.22  # share of the visit spent coming, and again leaving
 INSIDE = 0.28  # of the shorter side: from here inwards the insect counts as being in the middle
 WINGBEAT = 2 * math.pi * 6
 STRIDE = 2 * math.pi * 2.2
+CANDIDATES, STANDS_OUT = 12, 40.0
 SENSOR_NOISE = 4.0
 
 
@@ -56,9 +57,10 @@ def make_video(
     _check(path, seconds, fps, size)
     rng = np.random.default_rng([seed, 77])
     scene, solid = ground(rng, (size[1], size[0]))
-    visits = _visits(rng, seconds)
-    scatter(rng, scene, visits[0].pose.light)
+    light = rng.uniform(0, 2 * math.pi)
+    scatter(rng, scene, light)
     expose(rng, scene)
+    visits = _visits(rng, seconds, light, float(scene.mean()))
     spans: list[list[float]] = [[] for _ in visits]
     with replacing(path) as temporary:
         writer = cv2.VideoWriter(
@@ -103,11 +105,10 @@ def _check(path: Path, seconds: float, fps: int, size: tuple[int, int]) -> None:
         )
 
 
-def _visits(rng: Random, seconds: float) -> list[_Visit]:
-    """As many insects as fit, each class once before any comes again."""
+def _visits(rng: Random, seconds: float, light: float, brightness: float) -> list[_Visit]:
+    """As many insects as fit, each class once before any comes again; they stand out from the ground."""
     count = max(1, math.floor(seconds / VISIT_S))
     slot = seconds / count
-    light = rng.uniform(0, 2 * math.pi)
     visits: list[_Visit] = []
     order: list[str] = []
     for i in range(count):
@@ -116,10 +117,11 @@ def _visits(rng: Random, seconds: float) -> list[_Visit]:
         pose = Pose(
             light=light, bend=rng.normal(0, 0.06), tilt=rng.uniform(0.85, 1), spread=rng.uniform(0.4, 1)
         )
+        kind = order.pop()
         visits.append(
             _Visit(
-                kind=order.pop(),
-                seed=int(rng.integers(2**31)),
+                kind=kind,
+                seed=_visible(rng, kind, brightness),
                 start=slot * (i + GAP),
                 end=slot * (i + 1),
                 come=come,
@@ -129,6 +131,17 @@ def _visits(rng: Random, seconds: float) -> list[_Visit]:
             )
         )
     return visits
+
+
+def _visible(rng: Random, kind: str, brightness: float) -> int:
+    """Seed of an individual that stands out from a ground of that brightness (the best of a few)."""
+    seeds = [int(seed) for seed in rng.integers(2**31, size=CANDIDATES)]
+
+    def contrast(seed: int) -> float:
+        insect = draw_insect(kind, np.random.default_rng(seed), 48, Pose())
+        return abs(float(insect[insect[:, :, 3] > 200, :3].mean()) - brightness)
+
+    return next((seed for seed in seeds if contrast(seed) > STANDS_OUT), max(seeds, key=contrast))
 
 
 def _show(frame: F32, visit: _Visit, now: float, solid: bool) -> bool:
