@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+KNOTS = 5  # of the elastic bend, per side: about a stroke's length apart
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Half-ranges of the random changes. zoom is a factor (1.25: 0.8 to 1.25); angles in degrees."""
+    """Half-ranges of the random changes. zoom is a factor (1.25: 0.8 to 1.25); angles in degrees; shift and
+    bend (elastic deformation, Simard et al. 2003) in shares of the side; erase is a probability."""
 
     flip: bool = False
     rotate: float = 0.0
@@ -30,11 +34,13 @@ class Policy:
     contrast: float = 0.0
     balance: float = 0.0
     erase: float = 0.0
+    bend: float = 0.0
 
     @property
     def geometric(self) -> bool:
         """Whether pixels move at all."""
-        return self.flip or self.rotate > 0 or self.zoom > 1 or self.shear > 0 or self.shift > 0
+        still = not (self.flip or self.rotate or self.shear or self.shift or self.bend)
+        return not still or self.zoom > 1
 
 
 POLICIES: dict[str, Policy] = {
@@ -71,13 +77,15 @@ class Draw:
 
     matrices: float32 ``(B, 2, 3)``, output to input in ``affine_grid``'s coordinates (−1..1), or None.
     gain, offset: float32 ``(B, C, 1, 1)`` in 0..255 pixel units. boxes: int64 ``(B, 4)`` as relative 1/1024
-    left, top, right, bottom of an erased rectangle, or None.
+    left, top, right, bottom of an erased rectangle, or None. bends: float32 ``(B, 2, KNOTS, KNOTS)``, smooth
+    displacements in the matrices' coordinates, or None.
     """
 
     matrices: Tensor | None
     gain: Tensor
     offset: Tensor
     boxes: Tensor | None
+    bends: Tensor | None = None
 
 
 def draw(policy: Policy, batch: int, channels: int, generator: torch.Generator) -> Draw:
@@ -91,7 +99,8 @@ def draw(policy: Policy, batch: int, channels: int, generator: torch.Generator) 
     # contrast turns around mid-grey, which costs no pass over the picture
     offset = 127.5 * (1 - gain) + 255 * spread(policy.brightness, 1)
     boxes = _boxes(policy, batch, generator) if policy.erase > 0 else None
-    return Draw(matrices, gain[:, :, None, None], offset[:, :, None, None], boxes)
+    bends = spread(2 * policy.bend, 2, KNOTS, KNOTS) if policy.bend > 0 else None
+    return Draw(matrices, gain[:, :, None, None], offset[:, :, None, None], boxes, bends)
 
 
 def _matrices(
@@ -118,9 +127,29 @@ def _boxes(policy: Policy, batch: int, generator: torch.Generator) -> Tensor:
     return torch.cat([corner, corner + size], dim=1)
 
 
-def warp(images: Tensor, matrices: Tensor, *, mirror_edges: bool) -> Tensor:
-    """Move pixels: float ``(B, C, H, W)`` through ``matrices`` with ``grid_sample`` (accelerators)."""
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+def grid_of(matrices: Tensor, bends: Tensor | None, height: int, width: int) -> Tensor:
+    """Where every output pixel comes from: x and y in −1..1, float32 ``(B, 2, H, W)``."""
+    device = matrices.device
+    xs = (2 * torch.arange(width, device=device) + 1) / width - 1
+    ys = (2 * torch.arange(height, device=device) + 1) / height - 1
+    along_x = matrices[:, :, 0, None] * xs
+    along_y = matrices[:, :, 1, None] * ys + matrices[:, :, 2, None]
+    grid = along_y[:, :, :, None] + along_x[:, :, None, :]
+    if bends is not None:
+        grid += _spline(height).to(device) @ bends @ _spline(width).to(device).T
+    return grid
+
+
+@lru_cache(maxsize=16)
+def _spline(size: int) -> Tensor:
+    """Bicubic interpolation from KNOTS to ``size`` values as a matrix ``(size, KNOTS)``."""
+    unit = torch.eye(KNOTS)[:, None, :, None].expand(-1, -1, -1, 2)
+    return F.interpolate(unit, (size, 2), mode="bicubic", align_corners=True)[:, 0, :, 0].T.contiguous()
+
+
+def warp(images: Tensor, matrices: Tensor, bends: Tensor | None = None, *, mirror_edges: bool) -> Tensor:
+    """Move pixels: float ``(B, C, H, W)`` through the maps with ``grid_sample`` (accelerators)."""
+    grid = grid_of(matrices, bends, images.shape[2], images.shape[3]).permute(0, 2, 3, 1)
     return F.grid_sample(
         images, grid, "bilinear", "reflection" if mirror_edges else "border", align_corners=False
     )

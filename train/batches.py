@@ -19,7 +19,7 @@ from torch import Tensor
 
 from imago.edge_runtime.errors import MissingDependency
 from imago.edge_runtime.types import U8
-from imago.train.augment import Draw, Policy, draw, pixel_matrices, warp
+from imago.train.augment import Draw, Policy, draw, grid_of, pixel_matrices, warp
 
 RESIDENT_SHARE = 0.5  # of the accelerator's free memory may hold the data set
 
@@ -111,7 +111,10 @@ class Batches:
             gain, offset = changes.gain * gain, changes.offset * gain + offset
         matrices = changes.matrices if changes is not None else None
         if self.device.type == "cpu":
-            pixels = self._warped(indices, matrices) if matrices is not None else self._gathered(indices)
+            if changes is not None and changes.matrices is not None:
+                pixels = self._warped(indices, changes)
+            else:
+                pixels = self._gathered(indices)
             pixels = _erase(pixels, changes)
             batch = pixels.permute(0, 3, 1, 2).float()
             return batch.mul_(gain).add_(offset)
@@ -129,49 +132,63 @@ class Batches:
             )
         batch = _erase(pixels, changes).permute(0, 3, 1, 2).float()
         if matrices is not None:
-            batch = warp(batch, matrices.to(self.device), mirror_edges=self.policy.flip)
+            bends = (
+                changes.bends.to(self.device) if changes is not None and changes.bends is not None else None
+            )
+            batch = warp(batch, matrices.to(self.device), bends, mirror_edges=self.policy.flip)
         return batch.mul_(gain.to(self.device)).add_(offset.to(self.device))
 
     def _gathered(self, indices: Tensor) -> Tensor:
         return torch.from_numpy(self.images[indices.numpy()])
 
-    def _warped(self, indices: Tensor, matrices: Tensor) -> Tensor:
+    def _warped(self, indices: Tensor, changes: Draw) -> Tensor:
         """Read and warp in one go: OpenCV takes each picture straight from the memory map."""
         _, height, width, channels = self.images.shape
         where = indices.tolist()
-        maps = pixel_matrices(matrices, width, height).numpy()
         size = len(where) * height * width * channels
         if self._buffer.size < size:
             self._buffer = np.empty(size, np.uint8)
         out = self._buffer[:size].reshape(len(where), height, width, channels)
-        self._in_threads(where, maps, out)
+        self._in_threads(where, _maps(changes, width, height), out)
         return torch.from_numpy(out)
 
-    def _in_threads(self, where: list[int], maps: npt.NDArray[np.float64], out: U8) -> None:
+    def _in_threads(self, where: list[int], maps: npt.NDArray[np.generic], out: U8) -> None:
         workers = torch.get_num_threads()
+        flip = self.policy.flip
         if workers == 1 or out[0].size < 4096:  # small pictures: handing over costs more than it saves
-            _warp_some(self.images, where, maps, out, self.policy.flip)
+            _warp_some(self.images, where, maps, out, flip)
             return
         self._pool = self._pool or ThreadPoolExecutor(workers)
         cuts = np.linspace(0, len(where), workers + 1).astype(int)
         parts = [slice(a, b) for a, b in pairwise(cuts.tolist())]
-        jobs = [
-            self._pool.submit(_warp_some, self.images, where[p], maps[p], out[p], self.policy.flip)
-            for p in parts
-        ]
+        jobs = [self._pool.submit(_warp_some, self.images, where[p], maps[p], out[p], flip) for p in parts]
         for job in jobs:
             job.result()
 
 
+def _maps(changes: Draw, width: int, height: int) -> npt.NDArray[np.generic]:
+    """For OpenCV: float64 matrices ``(B, 2, 3)``, or with bends float32 pixel positions ``(B, 2, H, W)``."""
+    if changes.matrices is None:
+        raise ValueError("nothing moves in this draw")
+    if changes.bends is None:
+        return pixel_matrices(changes.matrices, width, height).numpy()
+    grid = grid_of(changes.matrices, changes.bends, height, width)
+    side = torch.tensor([width, height])[:, None, None]
+    return grid.add_(1).mul_(side / 2).sub_(0.5).numpy()
+
+
 def _warp_some(
-    images: U8, where: list[int], maps: npt.NDArray[np.float64], out: U8, mirror_edges: bool
+    images: U8, where: list[int], maps: npt.NDArray[np.generic], out: U8, mirror_edges: bool
 ) -> None:
     cv2 = _opencv()
     border = cv2.BORDER_REFLECT if mirror_edges else cv2.BORDER_REPLICATE
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (images.shape[2], images.shape[1])
     for k, index in enumerate(where):
-        cv2.warpAffine(images[index], maps[k], size, out[k], flags, border)
+        if maps.ndim == 3:
+            cv2.warpAffine(images[index], maps[k], size, out[k], flags, border)
+        else:
+            cv2.remap(images[index], maps[k, 0], maps[k, 1], cv2.INTER_LINEAR, out[k], border)
 
 
 def _opencv() -> Any:

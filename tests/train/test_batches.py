@@ -94,6 +94,26 @@ def test_cpu_and_accelerator_apply_the_same_map() -> None:
         assert np.abs(got.astype(float) - wanted[k, 0].numpy()).mean() < 1.5
 
 
+def test_bends_are_the_same_on_both() -> None:
+    """Elastic deformation: OpenCV's remap against grid_sample, on a smooth picture."""
+    side = 48
+    y, x = np.mgrid[0:side, 0:side]
+    image = (127 + 60 * np.sin(x / 6) + 60 * np.cos(y / 5)).astype(np.uint8)[None, :, :, None].repeat(6, 0)
+    policy = Policy(rotate=10, bend=0.05)
+    b = Batches(
+        image, np.zeros(6, np.int64), Normalise((0.0,), (1 / 255,)), batch_size=6, device=CPU, policy=policy
+    )
+    got = next(iter(b.epoch(0)))[0]
+    generator = torch.Generator().manual_seed(seed_of(0, 0, 1))
+    changes = draw(policy, 6, 1, generator)
+    assert changes.matrices is not None
+    assert changes.bends is not None
+    source = torch.from_numpy(image).permute(0, 3, 1, 2).float()
+    wanted = warp(source, changes.matrices, changes.bends, mirror_edges=False)
+    assert (got - wanted).abs().mean() < 1.5
+    assert (got - source).abs().mean() > 5
+
+
 def test_identity_map_is_the_identity() -> None:
     eye = torch.eye(2, 3)[None]
     np.testing.assert_allclose(pixel_matrices(eye, 31, 17)[0].numpy(), np.eye(2, 3), atol=1e-6)
