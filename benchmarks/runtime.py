@@ -133,8 +133,8 @@ def main() -> None:
         }
         rows.append(row)
         print(
-            f"{name:<20}{frame:<14}{'yes' if opencv else 'no':<8}{row['bare_us']:>9.0f}{row['whole_us']:>10.0f}"
-            f"{row['ratio']:>8.3f}{row['added_us']:>10.1f}"
+            f"{name:<20}{frame:<14}{'yes' if opencv else 'no':<8}{row['bare_us']:>9.0f}"
+            f"{row['whole_us']:>10.0f}{row['ratio']:>8.3f}{row['added_us']:>10.1f}"
         )
     save("runtime", {"rounds": args.rounds, "runs": args.runs, "rows": rows})
 

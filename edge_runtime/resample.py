@@ -82,7 +82,8 @@ def resize(image: U8, width: int, height: int) -> U8:
 def _to_bytes(sums: Any) -> U8:
     sums += np.float32(ONE * ONE // 2)
     sums *= np.float32(1 / (ONE * ONE))  # a power of two: exact
-    return sums.astype(np.uint8)
+    pixels: U8 = sums.astype(np.uint8)
+    return pixels
 
 
 def halve(image: U8) -> U8:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_support import class_folders, idx_set
 
 from imago.edge_runtime.errors import DataError, InputError
 from imago.edge_runtime.imageio import read_image
@@ -23,6 +22,7 @@ from imago.train.data.evict import evict
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
 
+from picture_support import class_folders, idx_set
 from support import ROOT
 
 SPEC = InputSpec(24, 16)

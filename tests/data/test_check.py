@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_support import class_folders, idx_set, pixels, save
 from PIL import Image
 
 from imago.edge_runtime.errors import DataError
@@ -17,6 +16,7 @@ from imago.train.data.check import check_dataset
 from imago.train.data.layouts import load_dataset
 from imago.train.data.report import CheckReport
 
+from picture_support import class_folders, idx_set, pixels, save
 from support import imago
 
 

@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from picture_support import idx_set, pixels
 from PIL import Image
 
 from imago.edge_runtime.errors import DataError, InputError, StorageError
@@ -19,6 +18,7 @@ from imago.train.data.download import download, md5_is
 from imago.train.data.fetch import SOURCES, Source, fetch, unzip
 from imago.train.data.layouts import load_dataset
 
+from picture_support import idx_set, pixels
 from support import imago
 
 BODY = bytes(range(256)) * 2000  # 512,000 bytes: several blocks

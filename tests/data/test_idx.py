@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from picture_support import idx_bytes, idx_set
 
 from imago.edge_runtime.errors import DataError
 from imago.train.data.idx import MAX_BYTES, find_idx, read_idx, read_pair
+
+from picture_support import idx_bytes, idx_set
 
 
 @given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)), packed=st.booleans())

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_support import class_folders, idx_set, save
 
 from imago.edge_runtime.errors import DataError, InputError
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import DataOptions, Dataset
+
+from picture_support import class_folders, idx_set, save
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:
