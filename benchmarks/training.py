@@ -93,7 +93,7 @@ def lenet(repeats: int) -> dict[str, Any]:
                 shutil.copyfileobj(packed, plain)
         for name, policy, extra in (
             ("plain", "none", []),
-            ("augmented", "light", [transforms.RandomAffine(10, (0.08, 0.08), (0.87, 1.15), 8)]),
+            ("augmented", "light", [transforms.RandomAffine(10, (0.07, 0.07), (0.87, 1.15), 8)]),
         ):
             steps = [transforms.Pad(2), *extra, transforms.ToTensor(), transforms.Normalize(0.1307, 0.3081)]
             usual = datasets.MNIST(folder, train=True, transform=transforms.Compose(steps))

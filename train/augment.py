@@ -46,10 +46,21 @@ class Policy:
 POLICIES: dict[str, Policy] = {
     "none": Policy(),
     # digits and signs: a mirrored 3 is no 3
-    "light": Policy(rotate=10, zoom=1.15, shear=8, shift=0.08, brightness=0.1, contrast=0.15),
+    "light": Policy(rotate=10, zoom=1.15, shear=8, shift=0.07, brightness=0.1, contrast=0.15, bend=0.025),
     "standard": Policy(
         flip=True,
         rotate=15,
+        zoom=1.25,
+        shear=6,
+        shift=0.08,
+        brightness=0.2,
+        contrast=0.25,
+        balance=0.06,
+    ),
+    # seen from above, an insect heads anywhere
+    "overhead": Policy(
+        flip=True,
+        rotate=180,
         zoom=1.25,
         shear=6,
         shift=0.08,

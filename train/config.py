@@ -13,7 +13,7 @@ from imago.train.dataset import DataOptions
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "onecycle", "step", "constant")
-AUGMENTATIONS = ("auto", "none", "light", "standard", "strong")
+AUGMENTATIONS = ("auto", "none", "light", "standard", "overhead", "strong")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 CLASS_WEIGHTS = ("auto", "on", "off")
@@ -34,7 +34,7 @@ class TrainConfig:
     rises. label_smoothing: 0..1. ema: decay of the weight average per step (0: off). class_weights: weigh
     rare classes up (auto: from 3:1 imbalance on). patience: stop after so many epochs without a better
     validation accuracy (0: never). augment: random changes of the training pictures (auto: light for
-    digits, standard for photos). freeze: "none", "backbone", or how many blocks from the input stay as
+    digits, standard for photos; overhead: any heading). freeze: "none", "backbone", or how many blocks from the input stay as
     they are. unfreeze_every: every so many epochs one more block, from the output side, joins in (0:
     never). threads: CPU threads (0: all cores).
     """
@@ -42,7 +42,7 @@ class TrainConfig:
     model: str = "lenet5"
     size: int = 0
     fit: Fit = "center-crop"
-    epochs: int = 40
+    epochs: int = 50
     batch_size: int = 64
     optimizer: str = "adamw"
     lr: float | None = None

@@ -50,9 +50,10 @@ class DemoOptions:
     video_s: float = 24.0
     seed: int = 0
     parts: tuple[Part, ...] = (
-        Part("lenet5", TrainConfig(model="lenet5", epochs=40, augment="standard")),
+        Part("lenet5", TrainConfig(model="lenet5", epochs=40, augment="overhead")),
         Part(
-            "mobilenet_v3_small", TrainConfig(model="mobilenet_v3_small", size=64, epochs=30, batch_size=32)
+            "mobilenet_v3_small",
+            TrainConfig(model="mobilenet_v3_small", size=64, epochs=24, batch_size=32, augment="overhead"),
         ),
     )
 
@@ -93,7 +94,7 @@ def demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str, Any]:
     if out.exists() and any(out.iterdir()):
         raise StorageError("{path} exists already; remove it, or give another --out", path=out)
     say(tr("1/6 drawing insects (generated data)"))
-    data, film = out / "photos", out / "camera.mp4"
+    data, film = out / "photos", out / "camera.avi"
     make_dataset(data, per_class=options.per_class, size=options.photo_size, seed=options.seed)
     truth = make_video(film, seconds=options.video_s, seed=options.seed)
     rows, quantised = [], []
