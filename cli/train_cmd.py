@@ -38,6 +38,9 @@ def parser() -> Parser:
     group = p.add_argument_group(tr("network"))
     group.add_argument("--model", default=default.model, help=tr("imago models lists them"))
     group.add_argument("--size", type=int, default=default.size, help=tr("side of the input in pixels"))
+    group.add_argument(
+        "--stem", type=int, help=tr("halvings at the start to leave out, 0 to 2 (default: by size)")
+    )
     group.add_argument("--fit", default=default.fit, choices=FITS, help=tr("how a photo becomes a square"))
     group.add_argument("--pretrained", action="store_true", help=tr("start from ImageNet weights"))
     group.add_argument("--weights", type=Path, help=tr("start from this weights file (no internet needed)"))

@@ -28,20 +28,23 @@ REFERENCE_BATCH = 64
 class TrainConfig:
     """Hyper-parameters of one run.
 
-    size: side of the square input in pixels (0: the network's own). epochs: passes over the training
-    split. lr: peak learning rate; weight_decay: decoupled for adamw, L2 in the gradient for the others
-    (None for either: a default that fits the optimiser). warmup: share of all steps in which the rate
-    rises. label_smoothing: 0..1. ema: decay of the weight average per step (0: off). class_weights: weigh
-    rare classes up (auto: from 3:1 imbalance on). patience: stop after so many epochs without a better
-    validation accuracy (0: never). augment: random changes of the training pictures (auto: light for
-    digits, standard for photos; overhead: any heading). freeze: "none", "backbone", or how many blocks from the input stay as
-    they are. unfreeze_every: every so many epochs one more block, from the output side, joins in (0:
-    never). threads: CPU threads (0: all cores).
+    size: side of the square input in pixels (0: the network's own). stem: how many of the network's first
+    halvings are left out, so that small inputs keep a map of some size (None: until it is 4 px wide; each
+    costs four times the work). epochs: passes over the training split. lr: peak learning rate;
+    weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either: a default that
+    fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
+    decay of the weight average per step (0: off). class_weights: weigh rare classes up (auto: from 3:1
+    imbalance on). patience: stop after so many epochs without a better validation accuracy (0: never).
+    augment: random changes of the training pictures (auto: light for digits, standard for photos;
+    overhead: any heading). freeze: "none", "backbone", or how many blocks from the input stay as they
+    are. unfreeze_every: every so many epochs one more block, from the output side, joins in (0: never).
+    threads: CPU threads (0: all cores).
     """
 
     model: str = "lenet5"
     size: int = 0
     fit: Fit = "center-crop"
+    stem: int | None = None
     epochs: int = 50
     batch_size: int = 64
     optimizer: str = "adamw"
@@ -74,6 +77,7 @@ class TrainConfig:
         _among("precision", self.precision, PRECISIONS)
         _among("class-weights", self.class_weights, CLASS_WEIGHTS)
         _within("size", self.size, 0, 1024)
+        _within("stem", self.stem or 0, 0, 2)
         _within("epochs", self.epochs, 1, 100_000)
         _within("batch-size", self.batch_size, 2, 65_536)
         _within("lr", self.peak_lr, 1e-9, 100.0)

@@ -96,6 +96,7 @@ def _network(config: TrainConfig, dataset: Dataset) -> tuple[BuiltModel, InputSp
         size=(width, height),
         pretrained=config.pretrained,
         weights=config.weights,
+        stem=config.stem,
     )
     return built, InputSpec(width, height, channels, color, fit=config.fit)
 
