@@ -6,8 +6,8 @@
    1/256 that sum to exactly 256, over rows and columns, rounded once at the end:
    ``(Σ Σ wv·wh·pixel + 2¹⁵) >> 16``.
 
-Every intermediate is an integer below 2²⁴, which float32 holds exactly in any order of summation;
-so a BLAS matrix product gives the same bytes on x86-64 and aarch64, whatever its SIMD width.
+Every intermediate is an integer below 2²⁴ (over a power of two), which float32 holds exactly in any order
+of summation; so a BLAS matrix product gives the same bytes on x86-64 and aarch64, whatever its SIMD width.
 OpenCV is used for step 1 where it is already loaded and, checked once per process, gives the same bytes.
 """
 
@@ -55,8 +55,9 @@ def _apportion(raw: list[int]) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def _transposed(source: int, target: int) -> F32:
-    weights = np.ascontiguousarray(triangle_weights(source, target).T)
+def _across(source: int, target: int) -> F32:
+    """Weights for columns, transposed, with the final division by 2¹⁶ in them (a power of two: exact)."""
+    weights = np.ascontiguousarray(triangle_weights(source, target).T * np.float32(1 / (ONE * ONE)))
     weights.flags.writeable = False
     return weights
 
@@ -71,7 +72,7 @@ def resize(image: U8, width: int, height: int) -> U8:
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
         return image
-    down, across = triangle_weights(rows, height), _transposed(columns, width)
+    down, across = triangle_weights(rows, height), _across(columns, width)
     if image.ndim == 2:
         return _to_bytes(down @ image.astype(np.float32) @ across)
     # Planes first: three plain matrix products instead of one with an inner stride of C.
@@ -80,8 +81,7 @@ def resize(image: U8, width: int, height: int) -> U8:
 
 
 def _to_bytes(sums: Any) -> U8:
-    sums += np.float32(ONE * ONE // 2)
-    sums *= np.float32(1 / (ONE * ONE))  # a power of two: exact
+    sums += np.float32(0.5)
     pixels: U8 = sums.astype(np.uint8)
     return pixels
 
