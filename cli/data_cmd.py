@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imago.cli.common import Output, Parser, add_json
+from imago.cli.data_args import add_data_options, data_options
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
-from imago.train.dataset import DataOptions
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,48 +37,6 @@ def usage() -> str:
             "  fetch     " + tr("download a public data set: mnist, fashion-mnist, hymenoptera"),
             "  generate  " + tr("make pictures and a camera video of drawn insects"),
         )
-    )
-
-
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that reads a data set; ``data_options`` reads them back."""
-    defaults = DataOptions()
-    parser.add_argument(
-        "--split-file",
-        type=Path,
-        metavar="CSV",
-        help=tr("CSV with the columns path,class,split; overrides what the folders say"),
-    )
-    parser.add_argument(
-        "--val-fraction",
-        type=float,
-        default=defaults.val_fraction,
-        metavar="F",
-        help=tr("share of the training pictures held out for validation where there is no such split"),
-    )
-    parser.add_argument(
-        "--test-fraction",
-        type=float,
-        default=defaults.test_fraction,
-        metavar="F",
-        help=tr("share held out for the test where there is no split at all"),
-    )
-    parser.add_argument(
-        "--split-seed",
-        type=int,
-        default=defaults.split_seed,
-        metavar="N",
-        help=tr("another number holds out other pictures"),
-    )
-
-
-def data_options(args: argparse.Namespace) -> DataOptions:
-    """``DataOptions`` from parsed arguments."""
-    return DataOptions(
-        split_file=args.split_file,
-        val_fraction=args.val_fraction,
-        test_fraction=args.test_fraction,
-        split_seed=args.split_seed,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imago.cli.common import Output, Parser, add_json
-from imago.cli.data_cmd import add_data_options, data_options
+from imago.cli.data_args import add_data_options, data_options
 from imago.cli.model_args import add_model, open_classifier, positive
 from imago.edge_runtime.messages import language, tr
 from imago.edge_runtime.sinks import printable

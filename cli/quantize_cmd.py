@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imago.cli.common import Output, Parser, add_json
+from imago.cli.data_args import add_data_options, data_options
 from imago.edge_runtime.errors import StorageError
 from imago.edge_runtime.messages import tr
-from imago.train.dataset import DataOptions
 
 if TYPE_CHECKING:
     from imago.quantize.session import QuantiseReport
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     p.add_argument(
         "--calibrate", type=Path, required=True, metavar="DATA", help=tr("the data set it was trained on")
     )
-    p.add_argument("--split-file", type=Path, help=tr("CSV with path,class,split"))
+    add_data_options(p)
     p.add_argument("-o", "--out", type=Path, help=tr("int8 model file (default: <model>-int8.onnx)"))
     p.add_argument("--count", type=int, default=256, help=tr("calibration pictures (%(default)s)"))
     p.add_argument("--max-drop", type=float, default=0.5, help=tr("points that may be lost (%(default)s)"))
@@ -37,9 +37,7 @@ def main(argv: Sequence[str]) -> int:
     out = Output(args.json)
     from imago.quantize.session import QuantiseOptions, quantise_file
 
-    options = QuantiseOptions(
-        calibration=args.count, max_drop=args.max_drop, data=DataOptions(split_file=args.split_file)
-    )
+    options = QuantiseOptions(calibration=args.count, max_drop=args.max_drop, data=data_options(args))
     target = args.out or args.model.with_name(f"{args.model.stem}-int8.onnx")
     if target.exists() and not args.force:
         raise StorageError("{path} exists already; add --force to replace it", path=target)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imago.cli.common import Output, Parser, add_json
+from imago.cli.data_args import add_data_options, data_options
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.spec import FITS
 from imago.train import config as choices
 from imago.train.config import TrainConfig
-from imago.train.dataset import DataOptions
 
 if TYPE_CHECKING:
     from imago.train.results import Outcome
@@ -47,7 +47,7 @@ def parser() -> Parser:
     group.add_argument("--freeze", default=default.freeze, help=tr("none, backbone or a number of blocks"))
     group.add_argument("--unfreeze-every", type=int, default=0, help=tr("epochs until one more block learns"))
     _training_flags(p, default)
-    _data_flags(p)
+    add_data_options(p)
     add_json(p)
     return p
 
@@ -82,20 +82,10 @@ def _training_flags(p: argparse.ArgumentParser, default: TrainConfig) -> None:
         group.add_argument(flag, default=getattr(default, name), choices=values, help="(%(default)s)")
 
 
-def _data_flags(p: argparse.ArgumentParser) -> None:
-    default = DataOptions()
-    group = p.add_argument_group(tr("data"))
-    group.add_argument("--split-file", type=Path, help=tr("CSV with path,class,split"))
-    group.add_argument("--val-fraction", type=float, default=default.val_fraction, help="(%(default)s)")
-    group.add_argument("--test-fraction", type=float, default=default.test_fraction, help="(%(default)s)")
-    group.add_argument("--split-seed", type=int, default=default.split_seed, help="(%(default)s)")
-
-
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """TrainConfig from parsed arguments."""
-    options = {f.name: getattr(args, f.name) for f in fields(DataOptions)}
     values = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name != "data"}
-    return TrainConfig(**values, data=DataOptions(**options))
+    return TrainConfig(**values, data=data_options(args))
 
 
 def main(argv: Sequence[str]) -> int:

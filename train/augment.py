@@ -10,7 +10,7 @@ uint8 pixels on a CPU (four times less memory traffic than a float grid) and as 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -43,33 +43,18 @@ class Policy:
         return not still or self.zoom > 1
 
 
+STANDARD = Policy(
+    flip=True, rotate=15, zoom=1.25, shear=6, shift=0.08, brightness=0.2, contrast=0.25, balance=0.06
+)
 POLICIES: dict[str, Policy] = {
     "none": Policy(),
     # digits and signs: a mirrored 3 is no 3
     "light": Policy(rotate=10, zoom=1.15, shear=8, shift=0.07, brightness=0.1, contrast=0.15, bend=0.025),
-    "standard": Policy(
-        flip=True,
-        rotate=15,
-        zoom=1.25,
-        shear=6,
-        shift=0.08,
-        brightness=0.2,
-        contrast=0.25,
-        balance=0.06,
-    ),
+    "standard": STANDARD,
     # seen from above, an insect heads anywhere
-    "overhead": Policy(
-        flip=True,
-        rotate=180,
-        zoom=1.25,
-        shear=6,
-        shift=0.08,
-        brightness=0.2,
-        contrast=0.25,
-        balance=0.06,
-    ),
-    "strong": Policy(
-        flip=True,
+    "overhead": replace(STANDARD, rotate=180),
+    "strong": replace(
+        STANDARD,
         rotate=30,
         zoom=1.5,
         shear=10,
