@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,8 @@ def test_translations_have_the_same_fields() -> None:
 def test_modules_stay_small() -> None:
     too_long = {str(p.relative_to(ROOT)): n for p in FILES if (n := len(p.read_text().splitlines())) > 350}
     assert not too_long
+
+
+def test_the_message_catalogue_in_docs_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "scripts/messages", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run scripts/messages and commit docs/messages.md"

@@ -50,7 +50,7 @@ class DemoOptions:
     video_s: float = 24.0
     seed: int = 0
     parts: tuple[Part, ...] = (
-        Part("lenet5", TrainConfig(model="lenet5", epochs=40, augment="overhead")),
+        Part("lenet5", TrainConfig(model="lenet5", epochs=100, augment="overhead")),
         Part(
             "mobilenet_v3_small",
             TrainConfig(model="mobilenet_v3_small", size=64, epochs=24, batch_size=32, augment="overhead"),
