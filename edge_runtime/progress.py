@@ -45,6 +45,13 @@ class Progress:
             self.stream.write(f"\r\x1b[K{self.line(now)}")
             self.stream.flush()
 
+    def clear(self) -> None:
+        """Wipe the line, so that something else can be printed; the next ``advance`` draws it again."""
+        if self.enabled:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
+            self._drawn = 0.0
+
     def line(self, now: float) -> str:
         """The line as it would be drawn at monotonic time ``now``."""
         rate = self.done / max(now - self._began, 1e-9)

@@ -102,8 +102,10 @@ class Loop:
         at = self.position
         self._set_mode(at.epoch)
         began = time.monotonic() - at.seconds
-        loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=self._accumulator())
-        correct = torch.tensor(at.correct, device=self.place.device)
+        device = self.place.device
+        wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        loss_sum = torch.tensor(at.loss_sum, dtype=wide, device=device)
+        correct = torch.tensor(at.correct, device=device)
         for inputs, targets in self.train.epoch(at.epoch, at.step):
             loss, hits = self._step(inputs, targets)
             loss_sum += loss.to(loss_sum.dtype) * len(targets)
@@ -124,11 +126,9 @@ class Loop:
                     folder=self.folder,
                 )
         at.loss_sum, at.correct = float(loss_sum), int(correct)
-        self._finish_epoch(time.monotonic() - began)
-
-    def _accumulator(self) -> torch.device:
-        """Where the loss is summed in float64 (MPS has none)."""
-        return torch.device("cpu") if self.place.device.type == "mps" else self.place.device
+        row = self._finish_epoch(time.monotonic() - began)
+        bar.clear()
+        self.say(_epoch_line(row, self.config.epochs))
 
     def _step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         at = self.position
@@ -159,7 +159,7 @@ class Loop:
             rate=f"{at.seen / max(1e-9, time.monotonic() - began):.0f}",
         )
 
-    def _finish_epoch(self, seconds: float) -> None:
+    def _finish_epoch(self, seconds: float) -> dict[str, Any]:
         at = self.position
         row = {
             "epoch": at.epoch + 1,
@@ -182,7 +182,7 @@ class Loop:
         at.epoch, at.step, at.loss_sum, at.correct, at.seen, at.seconds = at.epoch + 1, 0, 0.0, 0, 0, 0.0
         self._save()
         self._write_rows()
-        self.say(_epoch_line(row, self.config.epochs))
+        return row
 
     def _validate(self, val: Batches) -> dict[str, float]:
         at, module = self.position, self._averaged()
