@@ -116,8 +116,7 @@ class Batches:
             else:
                 pixels = self._gathered(indices)
             pixels = _erase(pixels, changes)
-            batch = pixels.permute(0, 3, 1, 2).float()
-            return batch.mul_(gain).add_(offset)
+            return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
         return self._on_accelerator(indices, changes, matrices, gain, offset)
 
     def _on_accelerator(
@@ -136,7 +135,7 @@ class Batches:
                 changes.bends.to(self.device) if changes is not None and changes.bends is not None else None
             )
             batch = warp(batch, matrices.to(self.device), bends, mirror_edges=self.policy.flip)
-        return batch.mul_(gain.to(self.device)).add_(offset.to(self.device))
+        return torch.addcmul(offset.to(self.device), batch, gain.to(self.device))
 
     def _gathered(self, indices: Tensor) -> Tensor:
         return torch.from_numpy(self.images[indices.numpy()])
