@@ -37,7 +37,7 @@ def export_run(folder: Path, target: Path | None = None, *, overwrite: bool = Fa
             raise StorageError("{path} exists already; add --force to replace it", path=path)
     images, _ = load_sample(folder)
     deployable = Deployable(run.load_module(folder), run.input.channels, run.mean, run.std, run.temperature)
-    verification = export_onnx(deployable, run.spec(target.stem), images, target)
+    verification = export_onnx(deployable, run.spec(_name(folder)), images, target)
     with replacing(script) as temporary:
         temporary.write_text(predict_script(target.name), encoding="utf-8")
     return Exported(target, script, verification, target.stat().st_size)
