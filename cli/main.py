@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from imago.edge_runtime.errors import ImagoError, MissingDependency
 from imago.edge_runtime.messages import tr
+from imago.edge_runtime.threads import calm_threads
 
 VERSION = "0.1.0"
 
@@ -66,8 +67,7 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 fine, 1 measured "no", 2 bad input, 130 interrupted)."""
-    # numpy's products here are small; OpenBLAS would spread and spin them over all cores (blas.py)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    calm_threads()
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())

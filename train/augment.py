@@ -9,10 +9,11 @@ uint8 pixels on a CPU (four times less memory traffic than a float grid) and as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -85,34 +86,41 @@ class Draw:
 
 
 def draw(policy: Policy, batch: int, channels: int, generator: torch.Generator) -> Draw:
-    """Draw the changes of one batch on the CPU: the same numbers on every device."""
+    """Draw the changes of one batch on the CPU: the same numbers on every device.
 
-    def spread(half: float, *shape: int) -> Tensor:
-        return (torch.rand(batch, *shape, generator=generator) * 2 - 1) * half
-
-    matrices = _matrices(policy, batch, spread, generator) if policy.geometric else None
-    gain = (1 + spread(policy.contrast, 1)) * (1 + spread(policy.balance, channels))
+    All uniform numbers come in one call and are worked on in numpy: these are a few hundred values, and
+    a torch operation costs more than its arithmetic.
+    """
+    numbers = (torch.rand(8 + channels, batch, generator=generator) * 2 - 1).numpy()
+    matrices = torch.from_numpy(_matrices(policy, numbers[:6])) if policy.geometric else None
+    brightness, contrast, balance = numbers[6], numbers[7], numbers[8:]
+    gain = (1 + policy.contrast * contrast) * (1 + policy.balance * balance)
     # contrast turns around mid-grey, which costs no pass over the picture
-    offset = 127.5 * (1 - gain) + 255 * spread(policy.brightness, 1)
+    offset = 127.5 * (1 - gain) + 255 * policy.brightness * brightness
     boxes = _boxes(policy, batch, generator) if policy.erase > 0 else None
-    bends = spread(2 * policy.bend, 2, KNOTS, KNOTS) if policy.bend > 0 else None
-    return Draw(matrices, gain[:, :, None, None], offset[:, :, None, None], boxes, bends)
+    bends = None
+    if policy.bend > 0:
+        bends = (torch.rand(batch, 2, KNOTS, KNOTS, generator=generator) * 2 - 1) * (2 * policy.bend)
+    return Draw(matrices, _per_channel(gain), _per_channel(offset), boxes, bends)
 
 
-def _matrices(
-    policy: Policy, batch: int, spread: Callable[..., Tensor], generator: torch.Generator
-) -> Tensor:
-    angle = torch.deg2rad(spread(policy.rotate))
-    shear = torch.tan(torch.deg2rad(spread(policy.shear)))
-    scale = torch.exp(spread(float(torch.log(torch.tensor(policy.zoom)))))
-    mirror = torch.ones(batch)
-    if policy.flip:
-        mirror -= 2 * torch.randint(0, 2, (batch,), generator=generator)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    matrices = torch.empty(batch, 2, 3)
+def _per_channel(values: npt.NDArray[np.float32]) -> Tensor:
+    """``(C, B)`` as ``(B, C, 1, 1)``."""
+    return torch.from_numpy(np.ascontiguousarray(values.T, np.float32))[:, :, None, None]
+
+
+def _matrices(policy: Policy, numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """``(B, 2, 3)`` from six rows of uniform numbers in −1..1."""
+    turn, slant, size, side, shift_x, shift_y = numbers
+    angle = np.deg2rad(policy.rotate) * turn
+    shear = np.tan(np.deg2rad(policy.shear) * slant)
+    scale = np.exp(np.log(policy.zoom) * size)
+    mirror = np.where(side < 0, -1, 1) if policy.flip else 1
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    matrices = np.empty((numbers.shape[1], 2, 3), np.float32)
     matrices[:, 0, 0], matrices[:, 0, 1] = cos * mirror, cos * shear - sin
     matrices[:, 1, 0], matrices[:, 1, 1] = sin * mirror, sin * shear + cos
-    matrices[:, :, 2] = spread(2 * policy.shift, 2)
+    matrices[:, 0, 2], matrices[:, 1, 2] = 2 * policy.shift * shift_x, 2 * policy.shift * shift_y
     return matrices
 
 
@@ -151,14 +159,15 @@ def warp(images: Tensor, matrices: Tensor, bends: Tensor | None = None, *, mirro
     )
 
 
-def pixel_matrices(matrices: Tensor, width: int, height: int) -> Tensor:
+def pixel_matrices(matrices: Tensor, width: int, height: int) -> npt.NDArray[np.float64]:
     """``affine_grid`` matrices as float64 pixel-to-pixel maps ``(B, 2, 3)`` for OpenCV's inverse warp.
 
     Pixel x sits at ``(2x + 1) / width − 1``; solving for the input pixel gives the terms below.
     """
-    m = matrices.double()
-    half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
-    linear = m[:, :, :2] * half[None, :, None] / half[None, None, :]
-    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
-    shift = m[:, :, 2] * half + centre - linear @ centre
-    return torch.cat([linear, shift[:, :, None]], dim=2)
+    m = matrices.numpy().astype(np.float64)
+    half = np.array([width / 2, height / 2])
+    maps = np.empty_like(m)
+    maps[:, :, :2] = m[:, :, :2] * half[:, None] / half
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    maps[:, :, 2] = m[:, :, 2] * half + centre - maps[:, :, :2] @ centre
+    return maps

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from imago.edge_runtime.errors import MissingDependency
-from imago.edge_runtime.types import U8
+from imago.edge_runtime.types import F32, U8
 from imago.train.augment import Draw, Policy, draw, grid_of, pixel_matrices, warp
 
+LARGE = 4096  # bytes of a picture from which threads and tables pay
 RESIDENT_SHARE = 0.5  # of the accelerator's free memory may hold the data set
 
 
@@ -109,15 +110,19 @@ class Batches:
         gain, offset = self._gain, self._offset
         if changes is not None:
             gain, offset = changes.gain * gain, changes.offset * gain + offset
-        matrices = changes.matrices if changes is not None else None
         if self.device.type == "cpu":
-            if changes is not None and changes.matrices is not None:
-                pixels = self._warped(indices, changes)
-            else:
-                pixels = self._gathered(indices)
-            pixels = _erase(pixels, changes)
-            return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
+            return self._on_cpu(indices, changes, gain, offset)
+        matrices = changes.matrices if changes is not None else None
         return self._on_accelerator(indices, changes, matrices, gain, offset)
+
+    def _on_cpu(self, indices: Tensor, changes: Draw | None, gain: Tensor, offset: Tensor) -> Tensor:
+        if changes is None or changes.matrices is None:
+            pixels = _erase(self._gathered(indices), changes)
+        elif changes.boxes is None and self.images[0].size >= LARGE:
+            return self._warped(indices, changes, _tables(gain, offset)).permute(0, 3, 1, 2)
+        else:
+            pixels = _erase(self._warped(indices, changes), changes)
+        return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
 
     def _on_accelerator(
         self, indices: Tensor, changes: Draw | None, matrices: Tensor | None, gain: Tensor, offset: Tensor
@@ -140,29 +145,68 @@ class Batches:
     def _gathered(self, indices: Tensor) -> Tensor:
         return torch.from_numpy(self.images[indices.numpy()])
 
-    def _warped(self, indices: Tensor, changes: Draw) -> Tensor:
-        """Read and warp in one go: OpenCV takes each picture straight from the memory map."""
-        _, height, width, channels = self.images.shape
+    def _warped(self, indices: Tensor, changes: Draw, tables: F32 | None = None) -> Tensor:
+        """Read and warp in one go: OpenCV takes each picture straight from the memory map.
+
+        uint8 ``(B, H, W, C)`` in a buffer that the next call overwrites; with ``tables`` (``_tables``) a new
+        float32 array of the same shape, converted while the picture is still in the core's cache.
+        """
         where = indices.tolist()
-        size = len(where) * height * width * channels
+        shape = (len(where), *self.images.shape[1:])
+        size = int(np.prod(shape))
         if self._buffer.size < size:
             self._buffer = np.empty(size, np.uint8)
-        out = self._buffer[:size].reshape(len(where), height, width, channels)
-        self._in_threads(where, _maps(changes, width, height), out)
-        return torch.from_numpy(out)
+        pixels = self._buffer[:size].reshape(shape)
+        floats = np.empty(shape, np.float32) if tables is not None else None
+        job = _Warp(
+            self.images, where, _maps(changes, shape[2], shape[1]), pixels, tables, floats, self.policy.flip
+        )
+        self._in_threads(job)
+        return torch.from_numpy(pixels if floats is None else floats)
 
-    def _in_threads(self, where: list[int], maps: npt.NDArray[np.generic], out: U8) -> None:
-        workers = torch.get_num_threads()
-        flip = self.policy.flip
-        if workers == 1 or out[0].size < 4096:  # small pictures: handing over costs more than it saves
-            _warp_some(self.images, where, maps, out, flip)
+    def _in_threads(self, job: _Warp) -> None:
+        workers, count = torch.get_num_threads(), len(job.where)
+        if workers == 1 or job.pixels[0].size < LARGE:  # handing over costs more than it saves
+            job.run(range(count))
             return
         self._pool = self._pool or ThreadPoolExecutor(workers)
-        cuts = np.linspace(0, len(where), workers + 1).astype(int)
-        parts = [slice(a, b) for a, b in pairwise(cuts.tolist())]
-        jobs = [self._pool.submit(_warp_some, self.images, where[p], maps[p], out[p], flip) for p in parts]
-        for job in jobs:
-            job.result()
+        cuts = np.linspace(0, count, workers + 1).astype(int).tolist()
+        for done in [self._pool.submit(job.run, range(a, b)) for a, b in pairwise(cuts)]:
+            done.result()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Warp:
+    """Warping one batch: from ``images[where]`` through ``maps`` into ``pixels``, and on into ``floats``."""
+
+    images: U8
+    where: list[int]
+    maps: npt.NDArray[np.generic]
+    pixels: U8
+    tables: F32 | None
+    floats: F32 | None
+    mirror_edges: bool
+
+    def run(self, part: range) -> None:
+        cv2 = _opencv()
+        border = cv2.BORDER_REFLECT if self.mirror_edges else cv2.BORDER_REPLICATE
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (self.images.shape[2], self.images.shape[1])
+        for k in part:
+            source, maps, target = self.images[self.where[k]], self.maps[k], self.pixels[k]
+            if maps.ndim == 2:
+                cv2.warpAffine(source, maps, size, target, flags, border)
+            else:
+                cv2.remap(source, maps[0], maps[1], cv2.INTER_LINEAR, target, border)
+            if self.tables is not None and self.floats is not None:
+                cv2.LUT(target, self.tables[k], self.floats[k])
+
+
+def _tables(gain: Tensor, offset: Tensor) -> F32:
+    """``pixel · gain + offset`` for all 256 pixel values: float32 ``(B, 256, 1, C)``."""
+    values = np.arange(256, dtype=np.float32)[:, None, None]
+    tables: F32 = gain.numpy()[:, None, None, :, 0, 0] * values + offset.numpy()[:, None, None, :, 0, 0]
+    return tables
 
 
 def _maps(changes: Draw, width: int, height: int) -> npt.NDArray[np.generic]:
@@ -170,24 +214,10 @@ def _maps(changes: Draw, width: int, height: int) -> npt.NDArray[np.generic]:
     if changes.matrices is None:
         raise ValueError("nothing moves in this draw")
     if changes.bends is None:
-        return pixel_matrices(changes.matrices, width, height).numpy()
+        return pixel_matrices(changes.matrices, width, height)
     grid = grid_of(changes.matrices, changes.bends, height, width)
     side = torch.tensor([width, height])[:, None, None]
     return grid.add_(1).mul_(side / 2).sub_(0.5).numpy()
-
-
-def _warp_some(
-    images: U8, where: list[int], maps: npt.NDArray[np.generic], out: U8, mirror_edges: bool
-) -> None:
-    cv2 = _opencv()
-    border = cv2.BORDER_REFLECT if mirror_edges else cv2.BORDER_REPLICATE
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    size = (images.shape[2], images.shape[1])
-    for k, index in enumerate(where):
-        if maps.ndim == 3:
-            cv2.warpAffine(images[index], maps[k], size, out[k], flags, border)
-        else:
-            cv2.remap(images[index], maps[k, 0], maps[k, 1], cv2.INTER_LINEAR, out[k], border)
 
 
 def _opencv() -> Any:

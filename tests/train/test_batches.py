@@ -84,7 +84,7 @@ def test_cpu_and_accelerator_apply_the_same_map() -> None:
     image = (127 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)).astype(np.uint8)
     changes = draw(POLICIES["standard"], 8, 3, torch.Generator().manual_seed(0))
     assert changes.matrices is not None
-    maps = pixel_matrices(changes.matrices, side, side).numpy()
+    maps = pixel_matrices(changes.matrices, side, side)
     wanted = warp(
         torch.from_numpy(image)[None, None].float().expand(8, 1, -1, -1), changes.matrices, mirror_edges=True
     )
@@ -114,9 +114,30 @@ def test_bends_are_the_same_on_both() -> None:
     assert (got - source).abs().mean() > 5
 
 
+def test_large_pictures_are_converted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through tables in the warping threads, or in one pass of torch: the same floats."""
+    from imago.train import batches as module
+
+    images = np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), dtype=np.uint8)
+    got = []
+    for large in (10**9, 1):
+        monkeypatch.setattr(module, "LARGE", large)
+        b = Batches(
+            images,
+            np.zeros(6, np.int64),
+            Normalise((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)),
+            batch_size=6,
+            device=CPU,
+            policy=POLICIES["standard"],
+        )
+        got.append(next(iter(b.epoch(0)))[0])
+    assert got[1].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(*got, atol=1e-5, rtol=1e-5)
+
+
 def test_identity_map_is_the_identity() -> None:
     eye = torch.eye(2, 3)[None]
-    np.testing.assert_allclose(pixel_matrices(eye, 31, 17)[0].numpy(), np.eye(2, 3), atol=1e-6)
+    np.testing.assert_allclose(pixel_matrices(eye, 31, 17)[0], np.eye(2, 3), atol=1e-6)
 
 
 def test_erasing_leaves_the_source_alone() -> None:
