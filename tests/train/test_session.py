@@ -12,12 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from imago.edge_runtime.errors import DataError, ImagoError
+from imago.train.batches import Batches, Normalise
 from imago.train.checkpoint import load_tensors
 from imago.train.config import TrainConfig
 from imago.train.data.layouts import load_dataset
+from imago.train.device import choose_place
+from imago.train.loop import Loop, Network
+from imago.train.models.registry import build_model
 from imago.train.results import fit_temperature
 from imago.train.run import Run, load_sample
 from imago.train.session import resume, train
@@ -180,8 +185,6 @@ def test_changed_pictures_are_noticed_on_resume(photos: Path, tmp_path: Path) ->
     ],
 )
 def test_bad_flags_are_one_line(photos: Path, tmp_path: Path, change: list[str], said: str) -> None:
-    import torch
-
     if "cuda" in change and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     done = imago("train", str(photos), "--out", str(tmp_path / "run"), *change)
@@ -202,10 +205,17 @@ def test_bad_data_is_one_line(tmp_path: Path, photos: Path) -> None:
         assert not (tmp_path / "run").exists()
 
 
-def test_divergence_is_told(photos: Path, tmp_path: Path) -> None:
-    config = TrainConfig(epochs=3, batch_size=16, optimizer="sgd", lr=100.0, warmup=0.0, ema=0.0, threads=1)
+def test_divergence_is_told(tmp_path: Path) -> None:
+    """A weight that is no number makes every loss none: what a far too large learning rate ends in."""
+    images = np.zeros((8, 32, 32, 1), np.uint8)
+    module = build_model("lenet5", 2, channels=1, size=(32, 32)).module
+    torch.nn.init.constant_(module.get_parameter("output.weight"), float("nan"))
+    config = TrainConfig(epochs=1, batch_size=8, threads=1, augment="none")
+    place = choose_place(config)
+    batches = Batches(images, np.arange(8) % 2, Normalise((0.5,), (0.5,)), batch_size=8, device=place.device)
+    loop = Loop(config, Network(module, ()), train=batches, val=None, place=place, folder=tmp_path)
     with pytest.raises(ImagoError, match="smaller --lr"):
-        train(photos, config, tmp_path / "run")
+        loop.run()
 
 
 def test_full_disk_is_one_line(photos: Path, tmp_path: Path) -> None:
