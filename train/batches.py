@@ -112,8 +112,7 @@ class Batches:
             gain, offset = changes.gain * gain, changes.offset * gain + offset
         if self.device.type == "cpu":
             return self._on_cpu(indices, changes, gain, offset)
-        matrices = changes.matrices if changes is not None else None
-        return self._on_accelerator(indices, changes, matrices, gain, offset)
+        return self._on_accelerator(indices, changes, gain, offset)
 
     def _on_cpu(self, indices: Tensor, changes: Draw | None, gain: Tensor, offset: Tensor) -> Tensor:
         if changes is None or changes.matrices is None:
@@ -124,9 +123,7 @@ class Batches:
             pixels = _erase(self._warped(indices, changes), changes)
         return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
 
-    def _on_accelerator(
-        self, indices: Tensor, changes: Draw | None, matrices: Tensor | None, gain: Tensor, offset: Tensor
-    ) -> Tensor:
+    def _on_accelerator(self, indices: Tensor, changes: Draw | None, gain: Tensor, offset: Tensor) -> Tensor:
         if self._resident is not None:
             pixels = self._resident[indices.to(self.device)]
         else:
@@ -135,11 +132,9 @@ class Batches:
                 self.device, non_blocking=True
             )
         batch = _erase(pixels, changes).permute(0, 3, 1, 2).float()
-        if matrices is not None:
-            bends = (
-                changes.bends.to(self.device) if changes is not None and changes.bends is not None else None
-            )
-            batch = warp(batch, matrices.to(self.device), bends, mirror_edges=self.policy.flip)
+        if changes is not None and changes.matrices is not None:
+            bends = changes.bends.to(self.device) if changes.bends is not None else None
+            batch = warp(batch, changes.matrices.to(self.device), bends, mirror_edges=self.policy.flip)
         return torch.addcmul(offset.to(self.device), batch, gain.to(self.device))
 
     def _gathered(self, indices: Tensor) -> Tensor:

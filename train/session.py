@@ -55,6 +55,8 @@ def train(
         )
     place = choose_place(config)
     dataset = load_dataset(data, config.data)
+    if resume:
+        _check_same_pictures(out, dataset)
     built, spec = _network(config, dataset)
     for note in (*dataset.notes, *built.notes):
         say(note)
@@ -75,13 +77,14 @@ def resume(out: Path, *, say: Callable[[str], None] = lambda text: None) -> Outc
     run = Run.load(out)
     if not (out / CHECKPOINT).exists() and (out / WEIGHTS).exists():
         raise InputError("{path} is finished; nothing to resume", path=out)
-    root = Path(run.data["root"])
-    outcome_data = load_dataset(root, run.config.data)
-    if outcome_data.fingerprint != run.data["fingerprint"]:
+    return train(Path(run.data["root"]), run.config, out, resume=True, say=say)
+
+
+def _check_same_pictures(out: Path, dataset: Dataset) -> None:
+    if Run.load(out).data["fingerprint"] != dataset.fingerprint:
         raise DataError(
-            "the pictures in {path} have changed since this run began; start a new run", path=root
+            "the pictures in {path} have changed since this run began; start a new run", path=dataset.root
         )
-    return train(root, run.config, out, resume=True, say=say)
 
 
 def _network(config: TrainConfig, dataset: Dataset) -> tuple[BuiltModel, InputSpec]:

@@ -28,7 +28,7 @@ from imago.train.evaluation import evaluate
 from imago.train.generate.insects import make_dataset
 from imago.train.generate.video import make_video
 from imago.train.session import train
-from imago.workflow.demo_page import write_page
+from imago.workflow.demo_page import frame_rate, write_page
 from imago.workflow.steps import export_run
 
 
@@ -151,11 +151,7 @@ def _watch(
     model: Path, film: Path, record: Path, truth: list[dict[str, Any]]
 ) -> tuple[RunStats, dict[str, Any]]:
     """Run the film through the loop and compare with what was drawn into it."""
-    import cv2
-
-    capture = cv2.VideoCapture(str(film))
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
+    fps = frame_rate(film)
     with Classifier(model) as classifier:
         stats = Loop(classifier, open_source(str(film)), [JsonLinesSink(record)]).run()
     seen = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]

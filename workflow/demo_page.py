@@ -72,7 +72,7 @@ def live_sheet(film: Path, truth: list[dict[str, Any]], model: Path) -> Image:
 
     wanted = [(t["start_s"] + t["end_s"]) / 2 for t in truth][:8]
     shown: list[Any] = []
-    fps = _fps(film)
+    fps = frame_rate(film)
     source = open_source(str(film))
     with Classifier(model) as classifier:
         for frame in source:
@@ -87,7 +87,8 @@ def live_sheet(film: Path, truth: list[dict[str, Any]], model: Path) -> Image:
     return sheet
 
 
-def _fps(film: Path) -> float:
+def frame_rate(film: Path) -> float:
+    """Frames per second of a video file."""
     import cv2
 
     capture = cv2.VideoCapture(str(film))
