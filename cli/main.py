@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "list the networks, or show one layer by layer"),
     "train": ("train", "train a network on photos in folders"),
     "export": ("export", "write a trained run as one ONNX file that carries its own contract"),
+    "compress": ("compress", "prune, quantise and measure; hand out the best version inside the gates"),
     "quantize": ("quantize", "make an int8 version, and say whether it is worth having"),
     "predict": ("predict", "say what is on pictures"),
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
