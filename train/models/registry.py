@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imago.edge_runtime.errors import InputError, ModelError
+from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.types import Color
 from imago.train.models.catalogue import HALF, MODELS, TIMM, ModelInfo, check_side, model_info, stem_for
 from imago.train.models.config import ModelConfig
@@ -111,9 +111,21 @@ def build_model(
 
 
 def build_from_config(config: ModelConfig) -> BuiltModel:
-    """The same network again, with fresh weights. Raises ModelError where this imago cannot build it."""
+    """The same network again, pruned where it was pruned, with fresh weights.
+
+    Raises ModelError where the description does not fit the network.
+    """
+    built = _whole(config)
     if config.arch:
-        raise ModelError("{name} was pruned by a newer imago; update imago-edge", name=config.name)
+        from imago.train.models.pruned import check_forward, narrow
+
+        narrow(built.module, config.arch)
+        check_forward(built.module, (config.channels, config.height, config.width))
+    return built
+
+
+def _whole(config: ModelConfig) -> BuiltModel:
+    """The network as its authors drew it."""
     if config.name.startswith(TIMM):
         return _build_timm(config, False, None)
     info = model_info(config.name)
