@@ -146,7 +146,7 @@ def _report(
         return
     write_report(
         out,
-        title=tr("{model} on {data}", model=run.config.model, data=run.data["name"]),
+        title=tr("{model} on {data}", model=run.config.network, data=run.data["name"]),
         config=run.config.to_dict(),
         rows=rows,
         result=result,

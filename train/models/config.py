@@ -9,6 +9,7 @@ from typing import Any
 from imago.edge_runtime.errors import ModelError
 
 MOST_LAYERS = 10_000
+WIDTH_MULT = (0.1, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class ModelConfig:
     name: key of ``MODELS`` or ``timm:NAME``. channels: 1 or 3. width, height: input in pixels.
     stem: how many of the first halvings are taken out (``stem_for``). arch: widths by layer name where they
     differ from the network's own, because it was pruned (``pruned.py`` says which widths a layer has).
-    extra: builder arguments that a family needs beyond these.
+    extra: builder arguments that a family needs beyond these. width_mult: factor on all channel counts
+    (Howard et al. 2017, MobileNet).
     """
 
     name: str
@@ -29,6 +31,7 @@ class ModelConfig:
     stem: int = 0
     arch: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    width_mult: float = 1.0
 
     def __post_init__(self) -> None:
         _check(bool(self.name), "name", self.name)
@@ -38,6 +41,8 @@ class ModelConfig:
         _check(0 <= self.stem <= 2, "stem", self.stem)
         object.__setattr__(self, "arch", {str(k): tuple(map(int, v)) for k, v in self.arch.items()})
         _check(len(self.arch) <= MOST_LAYERS, "number of pruned layers", len(self.arch))
+        low, high = WIDTH_MULT
+        _check(low <= self.width_mult <= high, "width_mult", self.width_mult)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
