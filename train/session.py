@@ -44,10 +44,12 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    test: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train ``config`` on the pictures in ``data`` and leave a run in the folder ``out``.
 
+    test: measure on the test split at the end; not where more training follows and another choice is made.
     Raises ImagoError subclasses for anything the user can mend; Interrupted after Ctrl-C, with the state
     saved. A finished run is not overwritten.
     """
@@ -63,7 +65,8 @@ def train(
     for note in (*dataset.notes, *begin.notes, *_introduced(guide, dataset)):
         say(note)
     spec = begin.input
-    splits = {name: open_cache(dataset, name, spec) for name in dataset.splits if len(dataset.splits[name])}
+    wanted = [name for name in dataset.splits if len(dataset.splits[name]) and (test or name != "test")]
+    splits = {name: open_cache(dataset, name, spec) for name in wanted}
     run = _describe(begin, dataset, guide)
     if begin.fresh:
         mean, std = pixel_statistics(splits["train"].images)
@@ -76,12 +79,12 @@ def train(
     return finish(run, loop, splits, position.rows)
 
 
-def resume(out: Path, *, say: Callable[[str], None] = lambda text: None) -> Outcome:
+def resume(out: Path, *, test: bool = True, say: Callable[[str], None] = lambda text: None) -> Outcome:
     """Go on with an interrupted run, with the configuration that it was started with."""
     run = Run.load(out)
     if not (out / CHECKPOINT).exists() and (out / WEIGHTS).exists():
         raise InputError("{path} is finished; nothing to resume", path=out)
-    return train(Path(run.data["root"]), run.config, out, resume=True, say=say)
+    return train(Path(run.data["root"]), run.config, out, resume=True, test=test, say=say)
 
 
 def _begun(out: Path, dataset: Dataset) -> Run:

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
 
 from torch import nn
 
+from imago.quantize.pruning.goal import Cost, Unit
 from imago.quantize.pruning.wiring import ChannelGroup
+from imago.train.models.config import ModelConfig
 from imago.train.models.pruned import widths
 from imago.train.models.summary import LayerRow, layer_table
 
-Unit = Literal["macs", "params", "fp32_bytes", "int8_bytes", "work"]
-
-# Time is not proportional to multiplications: a depthwise layer mostly waits for memory. "work" counts a value
-# that a layer reads or writes like so many multiply-accumulates (docs/decisions.md, pruning).
+# Time is not proportional to multiplications: a depthwise layer mostly waits for memory. "work" counts a
+# value that a layer reads or writes like so many multiply-accumulates (docs/decisions.md, pruning).
 MOVE = 16
-# What an exported ONNX file holds beside the weights: the contract with its self-test picture, and per layer the
-# node, its names and, in int8, scales, zero points and the nodes that quantise. Fitted to the exported files of the
-# five tested networks, which a test holds the estimate to.
+# What an exported ONNX file holds beside the weights: the contract with its self-test picture, and per
+# layer the node, its names and, in int8, scales, zero points and the nodes that quantise. Fitted to the
+# exported files of the five tested networks, which a test holds the estimate to.
 FILE_BYTES = 7_000
 LAYER_BYTES = {"fp32_bytes": 300, "int8_bytes": 1_600}
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """One network. macs: multiply-accumulates for one picture. params: learnable numbers. fp32_bytes, int8_bytes:
-    estimated size of the ONNX file, where batch normalisation is folded into the layer before it."""
-
-    macs: int
-    params: int
-    fp32_bytes: int
-    int8_bytes: int
-
-    def to_dict(self) -> dict[str, int]:
-        """JSON form."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +42,9 @@ class _Width:
 class _Layer:
     """One layer's costs for ``out`` and ``into`` channels.
 
-    kernel, macs: weights and multiply-accumulates per (out, in) pair. bias: learnable numbers per output channel.
-    moved: values written per output channel, and read per input channel. folded: it has no weights of its own in
-    the exported file (normalisation).
+    kernel, macs: weights and multiply-accumulates per (out, in) pair. bias: learnable numbers per output
+    channel. moved: values written per output channel, and read per input channel. folded: it has no
+    weights of its own in the exported file (normalisation).
     """
 
     out: _Width
@@ -81,7 +65,7 @@ class _Layer:
             return self.kernel * out * into + self.bias * out
         if self.folded:
             return 0
-        each, per_out = (4, 4) if unit == "fp32_bytes" else (1, 9)  # int8: bias, scale and zero point
+        each, per_out = (4, 4) if unit == "fp32_bytes" else (1, 17)  # int8: bias, scales, zero points
         return each * self.kernel * out * into + per_out * out + LAYER_BYTES[unit]
 
 
@@ -97,14 +81,14 @@ class CostModel:
         for index, group in enumerate(groups):
             for member in group.members:
                 links.setdefault((member.layer, member.side), []).append((index, member.per))
-        self._full = tuple(group.channels for group in groups)
+        self.full = tuple(group.channels for group in groups)
         self._layers = {
             name: _layer(
                 layer,
                 [row for row in rows if row.name == name],
                 links.get((name, "out"), []),
                 links.get((name, "in"), []),
-                self._full,
+                self.full,
             )
             for name, layer in module.named_modules()
             if widths(layer)
@@ -113,7 +97,7 @@ class CostModel:
             [self._layers[name] for name in dict.fromkeys(m.layer for m in group.members)] for group in groups
         ]
         counted = sum(row.params for row in rows)
-        self._rest = counted - sum(layer.cost("params", self._full) for layer in self._layers.values())
+        self._rest = counted - sum(layer.cost("params", self.full) for layer in self._layers.values())
 
     def total(self, unit: Unit, kept: Sequence[int]) -> int:
         """Cost of the whole network with ``kept[i]`` channels in group i."""
@@ -123,20 +107,25 @@ class CostModel:
         return own + self._rest if unit == "params" else own + 4 * self._rest + FILE_BYTES
 
     def saving(self, unit: Unit, kept: Sequence[int], group: int, to: int) -> int:
-        """What is saved by going from ``kept[group]`` to ``to`` channels in one group (negative: what it costs)."""
+        """What going from ``kept[group]`` to ``to`` channels in one group saves (negative: costs)."""
         after = list(kept)
         after[group] = to
         return sum(layer.cost(unit, kept) - layer.cost(unit, after) for layer in self._of_group[group])
 
     def cost(self, kept: Sequence[int] | None = None) -> Cost:
         """All figures at once (default: nothing removed)."""
-        kept = self._full if kept is None else kept
+        kept = self.full if kept is None else kept
         return Cost(
             self.total("macs", kept),
             self.total("params", kept),
             self.total("fp32_bytes", kept),
             self.total("int8_bytes", kept),
         )
+
+
+def cost_of(module: nn.Module, config: ModelConfig) -> Cost:
+    """What a network costs as it is. config: its description."""
+    return CostModel(module, (config.channels, config.height, config.width), ()).cost()
 
 
 def _layer(
@@ -160,7 +149,8 @@ def _layer(
     written = sum(_pixels(row.shape) for row in rows)
     read = written * (layer.stride[0] * layer.stride[1] if isinstance(layer, nn.Conv2d) else 1)
     moved = (written + read, 0) if alone else (written, read)
-    return _Layer(out, into, layer.weight.numel() // pairs, macs, 0 if layer.bias is None else 1, moved, False)
+    kernel, bias = layer.weight.numel() // pairs, 0 if layer.bias is None else 1
+    return _Layer(out, into, kernel, macs, bias, moved, folded=False)
 
 
 def _pixels(shape: Sequence[int]) -> int:

@@ -1,16 +1,18 @@
 """How much each channel matters: one score per channel of every group, larger is more important.
 
-magnitude   L2 norm of all weights that a channel has, in every layer of its group (Li et al. 2017; over groups:
-            Fang et al. 2023), relative to the group's mean
-bn          scale of the batch normalisation (Liu et al. 2017, "Network Slimming"), relative to the group's mean
-taylor      by how much the loss changes when the channel is silenced, to first order, on real training pictures:
-            the mean over pictures of (Σ activation · gradient)², summed over all layers that read the channel
-            (Molchanov et al. 2019)
+taylor      by how much the loss changes when the channel is silenced, to first order, on real training
+            pictures: mean over pictures of (Σ activation · gradient)², summed over all layers that read the
+            channel (Molchanov et al. 2019)
+magnitude   L2 norm of all weights that a channel has in every layer of its group, relative to the group's
+            mean (Li et al. 2017; over groups: Fang et al. 2023)
+bn          scale of the batch normalisation, relative to the group's mean (Liu et al. 2017, "Network
+            Slimming")
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +21,6 @@ from torch_pruning.pruner.importance import BNScaleImportance, GroupMagnitudeImp
 
 from imago.edge_runtime.errors import InputError
 from imago.quantize.pruning.wiring import ChannelGroup, Member
-
-IMPORTANCES = ("taylor", "magnitude", "bn")
 
 
 def magnitude(groups: Iterable[ChannelGroup]) -> list[Tensor]:
@@ -34,15 +34,16 @@ def bn_scale(groups: Iterable[ChannelGroup]) -> list[Tensor]:
     Raises InputError where no group has any.
     """
     groups = list(groups)
-    found = [BNScaleImportance()(group.handle) for group in groups]
-    if all(score is None for score in found):
+    scale_of: Any = BNScaleImportance()  # type: ignore[no-untyped-call]
+    found = [scale_of(group.handle) for group in groups]
+    if all(scale is None for scale in found):
         raise InputError(
             "--importance bn needs batch normalisation, which this network does not have; "
             "use taylor or magnitude"
         )
     return [
-        _finite(score) if score is not None else rest
-        for score, rest in zip(found, magnitude(groups), strict=True)
+        _finite(scale) if scale is not None else rest
+        for scale, rest in zip(found, magnitude(groups), strict=True)
     ]
 
 
@@ -52,7 +53,8 @@ def taylor(
     batches: Iterable[tuple[Tensor, Tensor]],
     advance: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
-    """One float64 tensor ``(channels,)`` per group. batches: normalised pictures and labels, on the module's device.
+    """One float64 tensor ``(channels,)`` per group. batches: normalised pictures and labels, on the
+    module's device.
 
     The module stays as it is, in eval mode. advance: called after every batch.
     """
@@ -66,8 +68,9 @@ def taylor(
             with torch.enable_grad():
                 loss = F.cross_entropy(module(inputs), labels, reduction="sum")
                 effects = taps.effects(loss)
-            for total, group in zip(sums, groups, strict=True):
-                total += sum(_per_channel(effects, m, group.channels) for m in group.consumers()).square().sum(0)
+            for index, group in enumerate(groups):
+                parts = [_per_channel(effects, m, group.channels) for m in group.consumers()]
+                sums[index] += torch.stack(parts).sum(0).square().sum(0)
             count += len(labels)
             advance()
     return [_finite(total / max(1, count)) for total in sums]
@@ -90,14 +93,16 @@ class _Taps:
         for hook in self._hooks:
             hook.remove()
 
-    def _keep(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._inputs.setdefault(name, []).append(inputs[0])
+    def _keep(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+            own = inputs[0].view_as(inputs[0])  # its gradient is this layer's alone, not a residual path's
+            self._inputs.setdefault(name, []).append(own)
+            return own
 
         return hook
 
     def effects(self, loss: Tensor) -> dict[str, Tensor]:
-        """Per layer ``(pictures, input channels)``: first-order change of the loss without that input channel."""
+        """Per layer ``(pictures, input channels)``: the loss's first-order change without that channel."""
         names = [name for name, kept in self._inputs.items() for _ in kept]
         tensors = [tensor for kept in self._inputs.values() for tensor in kept]
         self._inputs = {}

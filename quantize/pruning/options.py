@@ -9,24 +9,25 @@ from typing import Any, Literal
 
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
-from imago.quantize.pruning.cost import Cost, Unit
-from imago.quantize.pruning.importance import IMPORTANCES
-from imago.quantize.pruning.plan import Goal
+from imago.quantize.pruning.goal import Cost, Goal, Unit
 from imago.train.config import TrainConfig
 
+IMPORTANCES = ("taylor", "magnitude", "bn")  # importance.py says what they are
+PRECISIONS = ("fp32", "int8")
 BETWEEN = 5  # a retraining between two steps has one in so many of the last one's epochs
 GENTLE = 0.5  # of the run's own peak rate: what is left of the network need not be learned anew
 
 
 @dataclass(frozen=True, slots=True)
 class PruneOptions:
-    """Exactly one goal: macs or params, the share that is kept (0..1) of those of the run that is pruned; or size,
-    bytes of the exported ONNX file whose weights have ``precision``.
+    """Exactly one goal: macs or params, the share that is kept (0..1) of those of the run that is pruned;
+    or size, bytes of the exported ONNX file whose weights have ``precision``.
 
-    importance: which channels go first (``importance.py``). steps: prunings, each followed by a retraining.
-    epochs: of the last retraining (0: half of what the run had); each earlier one has a fifth of it. lr: peak rate
-    of the retrainings (None: half of the run's). pictures: training pictures on which importance and the statistics
-    of batch normalisation are measured. device, threads: as in ``TrainConfig``.
+    importance: which channels go first (``importance.py``). steps: prunings, each followed by a
+    retraining. epochs: of the last retraining (0: half of what the run had); each earlier one has a fifth
+    of it. lr: peak rate of the retrainings (None: half of the run's). pictures: training pictures on
+    which importance and the statistics of batch normalisation are measured. device, threads: as in
+    ``TrainConfig``.
     """
 
     macs: float | None = None
@@ -84,6 +85,7 @@ class PruneOptions:
             init=init,
             teacher=teacher,
             model="",
+            width_mult=None,
             size=0,
             fit=None,
             stem=None,
@@ -98,6 +100,12 @@ class PruneOptions:
             threads=self.threads,
         )
 
+    def asked(self) -> dict[str, Any]:
+        """The goal as it was given."""
+        if self.size is not None:
+            return {"size": self.size, "precision": self.precision}
+        return {"macs": self.macs} if self.macs is not None else {"params": self.params}
+
     @property
     def unit(self) -> Unit:
         """What the goal counts."""
@@ -109,7 +117,7 @@ class PruneOptions:
         """The goal in ``unit``, for a network that costs ``before``."""
         if self.size is not None:
             return float(self.size)
-        return float(self.macs or self.params or 0) * getattr(before, self.unit)
+        return float((self.macs or self.params or 0) * getattr(before, self.unit))
 
     def goal(self, before: Cost, step: int) -> Goal:
         """The goal of step 1 .. ``steps``: each leaves the same share of what the one before left."""
@@ -118,7 +126,7 @@ class PruneOptions:
         return Goal(self.unit, start * share ** (step / self.steps))
 
     def require_possible(self, before: Cost, least: Cost) -> None:
-        """Raises InputError where even the narrowest network would miss the goal, or where nothing is to do."""
+        """Raises InputError where even the narrowest network would miss the goal, or nothing is to do."""
         wanted, now, lowest = self.limit(before), getattr(before, self.unit), getattr(least, self.unit)
         if wanted >= now:
             raise InputError(
@@ -128,9 +136,9 @@ class PruneOptions:
             )
         if lowest > wanted:
             raise InputError(
-                "the goal of {goal} cannot be reached: the network has {now}, and with the fewest channels that "
-                "every layer must keep it would still have {least} ({share} of it); ask for more than that, or "
-                "train a smaller network",
+                "the goal of {goal} cannot be reached: the network has {now}, and with the fewest channels "
+                "that every layer must keep it would still have {least} ({share} of it); ask for more than "
+                "that, or train a smaller network",
                 goal=self.said(wanted),
                 now=self.said(now),
                 least=self.said(lowest),
@@ -144,4 +152,3 @@ class PruneOptions:
         if self.unit == "params":
             return tr("{n} parameters", n=f"{amount:,.0f}")
         return tr("about {n} kB of {precision}", n=f"{amount / 1000:,.1f}", precision=self.precision)
-

@@ -1,7 +1,8 @@
-"""Which channels go: blocks of channels, the one that matters least for what it saves first, until the goal is met.
+"""Which channels go: in blocks, those first that matter least for what they save, until the goal is met.
 
-All groups compete (global ranking). Channels leave in blocks that end on multiples of 8, or of 16 where a layer is
-wide: engines work on 8 or 16 channels at a time and pad the rest, so that odd counts save no time.
+All groups compete (global ranking). Channels leave in blocks that end on multiples of 8, or of 16 where a
+layer is wide: engines work on 8 or 16 channels at a time and pad the rest, so that odd counts save no
+time.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from imago.quantize.pruning.cost import CostModel, Unit
+from imago.quantize.pruning.cost import CostModel
+from imago.quantize.pruning.goal import Goal
 
+STEPS = {"lenet5": (1, 2)}  # too small for multiples of 8
 WIDE = 24  # channels from which multiples of 16 are kept (measured: docs/decisions.md, pruning)
 LEAST_SHARE = 0.1  # of a group's own channels always stays
 
@@ -25,26 +28,10 @@ class Limits:
     floor: int
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """At most ``limit`` of ``unit`` may be left. rank: what blocks are weighed by; a goal in multiplications
-    weighs by work, so that the time falls with them."""
-
-    unit: Unit
-    limit: float
-
-    @property
-    def rank(self) -> Unit:
-        """See the class."""
-        return "work" if self.unit == "macs" else self.unit
-
-
 def limits(network: str, channels: int) -> Limits:
-    """channels: of the group in the network as its authors drew it. LeNet-5 is too small for multiples of 8."""
-    if network == "lenet5":
-        step = 1 if channels < WIDE else 2
-    else:
-        step = 8 if channels < WIDE else 16
+    """channels: of the group in the network as its authors drew it."""
+    narrow, wide = STEPS.get(network, (8, 16))
+    step = narrow if channels < WIDE else wide
     return Limits(step, step * max(1, -(-int(channels * LEAST_SHARE) // step)))
 
 
@@ -53,7 +40,9 @@ def least(counts: Sequence[int], limit: Sequence[Limits]) -> list[int]:
     return [min(count, each.floor) for count, each in zip(counts, limit, strict=True)]
 
 
-def choose(scores: Sequence[Tensor], costs: CostModel, limit: Sequence[Limits], goal: Goal) -> list[list[int]]:
+def choose(
+    scores: Sequence[Tensor], costs: CostModel, limit: Sequence[Limits], goal: Goal
+) -> list[list[int]]:
     """Channels to remove, per group, so that the goal is met and no block more goes than needed.
 
     scores: float64 ``(channels,)`` per group. Raises ValueError where the limits forbid it (``least`` tells).
@@ -105,7 +94,7 @@ def _steps(
 
 
 def _give_back(ladders: Sequence[_Ladder], costs: CostModel, kept: list[int], goal: Goal) -> None:
-    """The last block often goes beyond the goal: what fits into the rest comes back, what matters most first."""
+    """The last block often goes beyond the goal: what fits into the rest comes back, the best first."""
     while True:
         room = goal.limit - costs.total(goal.unit, kept)
         found = [

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import Progress
 from imago.quantize.calibration import Pictures
-from imago.quantize.pruning.cost import Cost, CostModel
+from imago.quantize.pruning.cost import CostModel
+from imago.quantize.pruning.goal import Cost, Goal
 from imago.quantize.pruning.importance import bn_scale, magnitude, taylor
-from imago.quantize.pruning.plan import Goal, Limits, choose, least, limits
+from imago.quantize.pruning.plan import Limits, choose, least, limits
 from imago.quantize.pruning.wiring import Wiring
 from imago.train.batches import Normalise
 from imago.train.models.pruned import layout, widths
@@ -31,7 +32,7 @@ class Feed:
     device: torch.device
 
     def __len__(self) -> int:
-        return -(-len(self.pictures) // BATCH)
+        return (len(self.pictures) + BATCH - 1) // BATCH
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches: float32 ``(B, C, H, W)`` and labels int64 ``(B,)``, on the device."""
@@ -68,8 +69,14 @@ class Patient:
         sizes = [group.channels for group in self._wiring.groups]
         return self._costs.cost(least(sizes, self._limits))
 
+    def require(self, importance: str) -> None:
+        """Raises InputError where this network has nothing that ``importance`` could go by."""
+        if importance == "bn":
+            bn_scale(self._wiring.groups)
+
     def cut(self, goal: Goal, importance: str, feed: Feed) -> ModelConfig:
-        """Remove the channels that matter least until the goal is met; returns the description of what is left.
+        """Remove the channels that matter least until the goal is met; returns the description of what is
+        left.
 
         Only once per patient: afterwards the groups are out of date.
         """
@@ -102,7 +109,11 @@ def recalibrate(module: nn.Module, feed: Feed) -> None:
 
     Plain averages over the feed's batches (Li et al. 2020, "EagleEye"). Does nothing where there is none.
     """
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d) and m.track_running_stats]
+    norms = [
+        m
+        for m in module.modules()
+        if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d) and m.track_running_stats
+    ]
     if not norms:
         return
     module.eval().to(feed.device)

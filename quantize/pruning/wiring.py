@@ -1,8 +1,9 @@
 """Which channels hang together: the dependency graph of a network, reduced to groups of channels.
 
-Removing one channel of a convolution removes it from its batch normalisation, from the depthwise layer behind it,
-from the squeeze-and-excite branch, from every layer that a residual path adds it to, and from all that read it.
-torch-pruning finds these chains by tracing (Fang et al. 2023, "DepGraph: Towards Any Structural Pruning").
+Removing one channel of a convolution removes it from its batch normalisation, from the depthwise layer
+behind it, from the squeeze-and-excite branch, from every layer that a residual path adds it to, and from
+all that read it. torch-pruning finds these chains by tracing (Fang et al. 2023, "DepGraph: Towards Any
+Structural Pruning").
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ Side = Literal["out", "in"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One side of one layer in a group. A depthwise convolution and a normalisation count as "out": what goes in
-    comes out.
+    """One side of one layer in a group. A depthwise convolution and a normalisation count as "out": what
+    goes in comes out.
 
     per: how many of the layer's channels stand for one of the group (more than one behind a flattening).
-    channels, roots: int64 ``(n,)``: channel ``channels[k]`` of the layer belongs to channel ``roots[k]`` of the
-    group.
+    channels, roots: int64 ``(n,)``: channel ``channels[k]`` of the layer belongs to channel ``roots[k]``
+    of the group.
     """
 
     layer: str
@@ -70,7 +71,8 @@ class Wiring:
         try:
             with torch.enable_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._graph = DependencyGraph().build_dependency(module, torch.zeros(1, *shape), verbose=False)
+                graph: Any = DependencyGraph()  # type: ignore[no-untyped-call]
+                self._graph: Any = graph.build_dependency(module, torch.zeros(1, *shape), verbose=False)
                 found = [self._group(handle, order) for handle in self._graph.get_all_groups()]
         except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
             raise InputError(
@@ -83,8 +85,8 @@ class Wiring:
             raise InputError("this network has no channels that could be pruned; choose another --model")
 
     def remove(self, group: ChannelGroup, channels: Iterable[int]) -> None:
-        """Take these channels out of the network for good. All groups' scores and handles are then out of date,
-        their channel numbers are not."""
+        """Take these channels out of the network for good. All groups' scores and handles are then out of
+        date, their channel numbers are not."""
         root = group.handle[0].dep
         self._graph.get_pruning_group(root.target.module, root.handler, sorted(channels)).prune()
 
@@ -94,7 +96,7 @@ class Wiring:
         members = []
         for item in handle.items:
             layer = item.dep.target.module
-            if isinstance(layer, nn.Parameter) or isinstance(layer, torch_pruning.ops._OutputOp):
+            if isinstance(layer, nn.Parameter | torch_pruning.ops._OutputOp):
                 return None
             if next(layer.parameters(), None) is None:
                 continue  # a sum, a concatenation, a pooling

@@ -48,7 +48,8 @@ def layout(module: nn.Module, original: nn.Module) -> dict[str, Widths]:
 
 
 def narrow(module: nn.Module, arch: Mapping[str, Widths]) -> None:
-    """Cut the layers of ``module`` to the widths in ``arch``, in place; of every layer the first channels stay.
+    """Cut the layers of ``module`` to the widths in ``arch``, in place; of every layer the first channels
+    stay.
 
     Raises ModelError for names and widths that do not belong to this network.
     """
@@ -82,10 +83,13 @@ def _check(name: str, own: Widths, wide: Widths) -> None:
     if fits and len(wide) == 3:
         out, into, groups = wide
         depthwise = own[2] == own[0] == own[1] > 1
-        fits = (out == into == groups) if depthwise else groups == own[2] and not (out % groups or into % groups)
+        fits = (
+            (out == into == groups) if depthwise else groups == own[2] and not (out % groups or into % groups)
+        )
     if not fits:
         raise ModelError(
-            "the description of the pruned network is not usable: layer {name} cannot have the widths {widths}",
+            "the description of the pruned network is not usable: "
+            "layer {name} cannot have the widths {widths}",
             name=name,
             widths=list(wide),
         )
