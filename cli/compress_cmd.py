@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imago.cli.common import Output, Parser, add_json
+from imago.cli.common import Output, Parser, add_json, size_in_bytes
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
 
@@ -21,8 +21,6 @@ EXAMPLES = (
     "imago compress runs/insects-lenet5 --macs 0.5 0.25 0.1 --epochs 20 -o small/",
     "imago compress runs/insects-lenet5 -o small/        # again: goes on where it was stopped",
 )
-TIMES = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
-SIZES = {"b": 1, "kb": 1_000, "mb": 1_000_000}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,14 +40,16 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     p = Parser(
         "compress",
-        "Prune, retrain, quantise and measure many versions of a network; hand out the best inside the gates.",
+        "Prune, quantise and measure many versions of a network; hand out the best inside the gates.",
         EXAMPLES,
     )
     p.add_argument("run", type=Path, help=tr("folder that imago train wrote"))
     p.add_argument("-o", "--out", type=Path, help=tr("folder for everything (default: <run>-compressed)"))
     p.add_argument("--data", type=Path, help=tr("the data set, where it has moved since the training"))
     gates = p.add_argument_group(tr("gates"))
-    gates.add_argument("--max-drop", type=float, default=0.5, help=tr("points that may be lost (%(default)s)"))
+    gates.add_argument(
+        "--max-drop", type=float, default=0.5, help=tr("points that may be lost (%(default)s)")
+    )
     gates.add_argument("--max-latency", help=tr("such as 8ms: p50 of the engine alone, on this machine"))
     gates.add_argument("--max-size", help=tr("such as 300kB or 1MB: the model file"))
     work = p.add_argument_group(tr("candidates"))
@@ -74,8 +74,8 @@ def _options(args: argparse.Namespace) -> CompressOptions:
     return CompressOptions(
         gates=Gates(
             max_drop=args.max_drop,
-            max_latency_us=quantity(args.max_latency, "--max-latency", TIMES, "8ms"),
-            max_bytes=round(quantity(args.max_size, "--max-size", SIZES, "300kB")),
+            max_latency_us=microseconds(args.max_latency),
+            max_bytes=size_in_bytes(args.max_size) if args.max_size else 0,
         ),
         macs=tuple(args.macs),
         engines=tuple(args.formats),
@@ -86,17 +86,11 @@ def _options(args: argparse.Namespace) -> CompressOptions:
     )
 
 
-def quantity(text: str | None, flag: str, units: dict[str, float], example: str) -> float:
-    """``8ms`` → 8000.0 (µs), ``300kB`` → 300000.0 (bytes); None → 0. Raises InputError."""
+def microseconds(text: str | None) -> float:
+    """``8ms`` → 8000.0, ``500us`` → 500.0; None → 0. Raises InputError."""
     if text is None:
         return 0.0
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zµ]+)\s*", text, re.IGNORECASE)
-    unit = units.get(found[2].lower()) if found else None
-    if found is None or unit is None or float(found[1]) <= 0:
-        raise InputError(
-            "{flag} is {value}; expected a number with a unit, such as {example}",
-            flag=flag,
-            value=text,
-            example=example,
-        )
-    return float(found[1]) * unit
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s)\s*", text)
+    if found is None or float(found[1]) <= 0:
+        raise InputError("--max-latency is {value}; expected a time such as 8ms or 500us", value=text)
+    return float(found[1]) * {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}[found[2]]

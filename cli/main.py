@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "list the networks, or show one layer by layer"),
     "train": ("train", "train a network on photos in folders"),
     "export": ("export", "write a trained run as one ONNX file that carries its own contract"),
+    "prune": ("prune", "make a trained network smaller by removing channels, and retrain it"),
     "compress": ("compress", "prune, quantise and measure; hand out the best version inside the gates"),
     "quantize": ("quantize", "make an int8 version, and say whether it is worth having"),
     "predict": ("predict", "say what is on pictures"),
@@ -33,7 +34,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # package → the extra that brings it; what is not here is imago's own fault and shows its traceback.
 EXTRA_OF = {
     **dict.fromkeys(
-        ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxsim", "onnxslim", "matplotlib"),
+        (
+            "torch",
+            "torchvision",
+            "safetensors",
+            "onnx",
+            "onnxscript",
+            "onnxsim",
+            "onnxslim",
+            "matplotlib",
+            "torch_pruning",
+        ),
         "train",
     ),
     "cv2": "camera",

@@ -41,11 +41,12 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of its own that a caller adds: plain text, escaped here."""
+    """A table of its own that a caller adds: plain text, escaped here. svg: a drawing from ``inline_svg``."""
 
     title: str
     rows: tuple[tuple[str, ...], ...]
     text: str = ""
+    svg: str = ""
 
 
 def write_report(
@@ -245,7 +246,8 @@ def png_base64(image: U8) -> str:
 
 def _section(section: Section) -> str:
     text = f"<p>{escape(section.text)}</p>" if section.text else ""
-    return f"<section><h2>{escape(section.title)}</h2>{text}{table_html(section.rows)}</section>"
+    figure = f'<figure class="wide">{section.svg}</figure>' if section.svg else ""
+    return f"<section><h2>{escape(section.title)}</h2>{text}{table_html(section.rows)}{figure}</section>"
 
 
 def _commands(run_dir: Path) -> str:

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imago.edge_runtime.errors import InputError
-from imago.export.onnx_export import write_model
 from imago.quantize.pruning.job import workspace
 from imago.quantize.pruning.options import PruneOptions
 from imago.quantize.pruning.session import prune
