@@ -53,7 +53,7 @@ class DemoOptions:
         Part("lenet5", TrainConfig(model="lenet5", epochs=100, augment="overhead")),
         Part(
             "mobilenet_v3_small",
-            TrainConfig(model="mobilenet_v3_small", size=64, epochs=24, batch_size=32, augment="overhead"),
+            TrainConfig(model="mobilenet_v3_small", size=64, epochs=24, batch_size=16, augment="overhead"),
         ),
     )
 
