@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from imago.cli.main import main
@@ -135,6 +136,18 @@ def test_the_teacher_gets_its_own_size(teacher: Path) -> None:
     assert not guide.module.training
 
 
+def test_a_larger_picture_is_shrunk_without_aliasing(taught: Path) -> None:
+    """Against Pillow's antialiased bilinear filter, on float pixels."""
+    run = open_ancestor(taught)
+    guide = Teacher(run, described(1, 80, (0.0,), (1.0,)), choose_place(QUICK))
+    picture = pixels(3, 80, 80)[:, :, 0].astype(np.float32) / 255
+    small = np.asarray(Image.fromarray(picture, "F").resize((32, 32), Image.Resampling.BILINEAR))
+    wanted = (torch.from_numpy(small.copy()) - run.run.mean[0]) / run.run.std[0]
+    torch.testing.assert_close(
+        guide.view(torch.from_numpy(picture)[None, None])[0, 0], wanted, rtol=0, atol=1e-4
+    )
+
+
 def test_a_teacher_like_its_student_sees_the_batch_itself(taught: Path) -> None:
     guide = Teacher(open_ancestor(taught), Run.load(taught), choose_place(QUICK))
     batch = torch.randn(2, 1, 32, 32)
@@ -168,6 +181,9 @@ def test_the_model_file_names_the_teacher_but_no_folder(taught: Path, teacher: P
         facts = classifier.spec.provenance["teacher"]
     assert facts == Run.load(taught).lineage["teacher"]
     assert str(teacher.parent).encode() not in model.read_bytes()
+    report = (taught / "report.html").read_text(encoding="utf-8")
+    assert str(teacher.parent) not in report
+    assert "<dt>teacher</dt><dd>big</dd>" in report
 
 
 def test_stopped_and_resumed_with_a_teacher_is_the_same_run(
