@@ -149,7 +149,7 @@ def _report(
     write_report(
         out,
         title=tr("{model} on {data}", model=run.config.network, data=run.data["name"]),
-        config=run.config.to_dict(),
+        config={**run.config.to_dict(), **{role: facts["name"] for role, facts in run.lineage.items()}},
         rows=rows,
         result=result,
         classes=run.classes,
