@@ -26,13 +26,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """At most ``limit`` of ``unit`` may be left. rank: what blocks are weighed by; a goal in multiplications
-    weighs by work, so that the time falls with them."""
+    """At most ``limit`` of ``unit`` may be left."""
 
     unit: Unit
     limit: float
 
     @property
-    def rank(self) -> Unit:
-        """See the class."""
+    def price(self) -> Unit:
+        """What a channel's removal is worth. For a goal in multiplications: work, so that time falls too."""
         return "work" if self.unit == "macs" else self.unit

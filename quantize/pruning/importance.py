@@ -110,7 +110,7 @@ class _Taps:
         for name, value, slope in zip(names, tensors, torch.autograd.grad(loss, tensors), strict=True):
             effect = (value.detach() * slope).flatten(2).sum(2) if value.ndim > 2 else value.detach() * slope
             found[name] = found[name] + effect if name in found else effect
-        return {name: effect.double().cpu() for name, effect in found.items()}
+        return {name: effect.cpu().double() for name, effect in found.items()}
 
 
 def _per_channel(effects: dict[str, Tensor], member: Member, channels: int) -> Tensor:

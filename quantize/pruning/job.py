@@ -72,7 +72,7 @@ class Job:
 
 def workspace(out: Path) -> Path:
     """Where a pruning that ends in ``out`` keeps what is unfinished."""
-    return out.with_name(f"{out.name}.pruning")
+    return out.resolve().parent / f"{out.resolve().name}.pruning"
 
 
 def open_job(out: Path) -> Job:
@@ -107,6 +107,6 @@ def begun(folder: Path) -> bool:
         return True
     if folder.exists():
         for leftover in folder.iterdir():
-            if leftover.name.startswith("."):  # temporary files of our own
+            if leftover.name.startswith(".") and ".tmp" in leftover.suffixes:  # of files.replacing
                 leftover.unlink()
     return False

@@ -41,16 +41,18 @@ def least(counts: Sequence[int], limit: Sequence[Limits]) -> list[int]:
 
 
 def choose(
-    scores: Sequence[Tensor], costs: CostModel, limit: Sequence[Limits], goal: Goal
+    scores: Sequence[Tensor], costs: CostModel, limit: Sequence[Limits], goal: Goal, *, priced: bool = True
 ) -> list[list[int]]:
     """Channels to remove, per group, so that the goal is met and no block more goes than needed.
 
-    scores: float64 ``(channels,)`` per group. Raises ValueError where the limits forbid it (``least`` tells).
+    scores: float64 ``(channels,)`` per group. priced: a block's importance is divided by what it saves; right
+    for scores that add up to a loss. Otherwise by its channels: for scores that only compare channels.
+    Raises ValueError where the limits forbid it (``least`` tells).
     """
     ladders = [_Ladder(score, each) for score, each in zip(scores, limit, strict=True)]
     kept = [len(score) for score in scores]
     while costs.total(goal.unit, kept) > goal.limit:
-        steps = _steps(ladders, costs, kept, goal)
+        steps = _steps(ladders, costs, kept, goal, priced)
         _, index, to = min(steps, default=(0.0, -1, 0))
         if index < 0:
             raise ValueError("no block of channels is left to remove")
@@ -83,14 +85,15 @@ class _Ladder:
 
 
 def _steps(
-    ladders: Sequence[_Ladder], costs: CostModel, kept: Sequence[int], goal: Goal
+    ladders: Sequence[_Ladder], costs: CostModel, kept: Sequence[int], goal: Goal, priced: bool
 ) -> Iterator[tuple[float, int, int]]:
-    """``(importance lost per cost saved, group, new count)`` of every possible step down."""
+    """``(importance lost per cost or channel saved, group, new count)`` of every possible step down."""
     for index, (ladder, count) in enumerate(zip(ladders, kept, strict=True)):
         to = ladder.below(count)
         if to is None or costs.saving(goal.unit, kept, index, to) <= 0:
             continue
-        yield ladder.lost(count, to) / costs.saving(goal.rank, kept, index, to), index, to
+        saved = costs.saving(goal.price, kept, index, to) if priced else count - to
+        yield ladder.lost(count, to) / saved, index, to
 
 
 def _give_back(ladders: Sequence[_Ladder], costs: CostModel, kept: list[int], goal: Goal) -> None:

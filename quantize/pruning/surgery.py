@@ -82,7 +82,8 @@ class Patient:
         """
         groups = self._wiring.groups
         scores = self._scores(importance, feed)
-        for group, channels in zip(groups, choose(scores, self._costs, self._limits, goal), strict=True):
+        gone = choose(scores, self._costs, self._limits, goal, priced=importance == "taylor")
+        for group, channels in zip(groups, gone, strict=True):
             if channels:
                 self._wiring.remove(group, channels)
         recalibrate(self.module, feed)

@@ -217,6 +217,8 @@ def test_scores_decide_and_costs_weigh() -> None:
     assert gone == [list(range(8)), []]  # 8 points for 536 parameters beat 120 points for 352
     again = choose([scores[0] * 100, scores[1]], costs, each, Goal("params", costs.cost().params - 1))
     assert again == [[], list(range(16))]
+    flat = choose(scores, costs, each, Goal("params", costs.cost().params - 1), priced=False)
+    assert flat == [list(range(8)), []]  # mean score 1 against 7.5
     with pytest.raises(ValueError, match="left to remove"):
         choose(scores, costs, each, Goal("params", 10))
 
