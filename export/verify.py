@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from imago.edge_runtime.classifier import Classifier
+from imago.edge_runtime.engines.base import Engine
 from imago.edge_runtime.errors import GateError
-from imago.edge_runtime.types import F32
+from imago.edge_runtime.resample import resize
+from imago.edge_runtime.spec import ModelSpec, SelfTest
+from imago.edge_runtime.types import F32, U8, Frame
 
 LARGEST_DIFFERENCE = 1e-3  # float32 sums in another order differ by about 1e-6; 1e-3 is a wrong graph
+SELF_TEST_SIDE = 32  # pixels; small enough for the file, real enough to exercise the whole path
 TIE = 1e-4  # two classes closer than this may change places without anything being wrong
 
 
@@ -46,3 +51,18 @@ def compare(wanted: F32, got: F32) -> Verification:
     chosen = got.argmax(1)
     agree = wanted.max(1) - wanted[rows, chosen] <= TIE
     return Verification(len(wanted), float(np.abs(wanted - got).max()), float(agree.mean()))
+
+
+def self_tested(engine: Engine, spec: ModelSpec, images: U8) -> ModelSpec:
+    """``spec`` with a small picture (of ``images[0]``, uint8 ``(n, H, W, C)``) and ``engine``'s answer to it.
+
+    The engine is closed.
+    """
+    side = (min(SELF_TEST_SIDE, spec.input.width), min(SELF_TEST_SIDE, spec.input.height))
+    small = resize(images[0], *side)
+    if spec.input.color == "bgr":
+        small = small[:, :, ::-1]
+    picture = np.ascontiguousarray(small[:, :, 0] if spec.input.channels == 1 else small)
+    with Classifier.from_engine(engine, spec) as classifier:
+        answer = classifier.predict(Frame(picture, "gray" if picture.ndim == 2 else "rgb"))
+    return replace(spec, selftest=SelfTest(picture, answer.probabilities))
