@@ -15,8 +15,10 @@ from imago.edge_runtime.engines.tflite_file import CRC_KEY, checksum
 from imago.edge_runtime.files import replacing
 from imago.edge_runtime.spec import SCHEMA, ModelSpec
 from imago.edge_runtime.types import F32, U8
-from imago.export.verify import Verification, compare, self_tested
+from imago.export.verify import TOLERANCE, Verification, compare, self_tested
 
+SELF_TESTS = 32  # pictures from which the surest is stored
+INTEGER_TOLERANCE = 0.1  # interpreters round integers differently: MobileNetV3-Small's answers differ by 0.03
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the zip format's zero: the same network gives the same bytes
 
 
@@ -40,7 +42,9 @@ def engine_probabilities(engine: LiteRtEngine, images: U8) -> F32:
 def write_model(network: bytes, spec: ModelSpec, images: U8, target: Path) -> None:
     """Append contract, self-test (on the first picture) and checksum to ``network``; write it atomically."""
     nhwc = replace(spec, input=replace(spec.input, layout="nhwc"))
-    data = with_contract(network, self_tested(LiteRtEngine(network), nhwc, images))
+    tolerance = TOLERANCE if spec.precision == "fp32" else INTEGER_TOLERANCE
+    tested = self_tested(LiteRtEngine(network), nhwc, images, tries=SELF_TESTS, tolerance=tolerance)
+    data = with_contract(network, tested)
     with replacing(target) as temporary:
         temporary.write_bytes(data)
 

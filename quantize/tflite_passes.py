@@ -98,14 +98,18 @@ def uint8_front(network: Network) -> None:
 
 
 def float_operators(network: Network) -> dict[str, int]:
-    """Which operators compute in float, and how many of each; conversions between the two apart."""
+    """Kinds of operators with float results, and how many of each; conversions between the two apart.
+
+    ``(int8 weights)``: the products are integer, the input is quantised at run time.
+    """
     found: dict[str, int] = {}
     for operator in network.graph.operators:
         kind = network.kind(operator)
         if kind in ("QUANTIZE", "DEQUANTIZE", "CAST"):
             continue
-        weights = operator.inputs[1:2] if kind in WEIGHTED else ()
-        tensors = [*operator.outputs, *(t for t in weights if t >= 0)]
-        if any(network.type(int(t)) in ("FLOAT32", "FLOAT16") for t in tensors):
-            found[kind] = found.get(kind, 0) + 1
+        if all(network.type(int(tensor)) != "FLOAT32" for tensor in operator.outputs):
+            continue
+        if kind in WEIGHTED and network.type(int(operator.inputs[1])) == "INT8":
+            kind += " (int8 weights)"
+        found[kind] = found.get(kind, 0) + 1
     return found

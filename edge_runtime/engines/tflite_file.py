@@ -62,6 +62,13 @@ def examine(model: Path | str | bytes, *, trusted: bool = False) -> dict[str, st
     return found
 
 
+def network_of(model: Path | str | bytes) -> bytes:
+    """The network alone, without the archive behind it."""
+    data = model if isinstance(model, bytes) else Path(model).read_bytes()
+    found, start = _entries(data)
+    return data[:start] if found else data
+
+
 def checksum(network: bytes) -> str:
     """CRC-32 in hexadecimal: against a damaged copy, not against forgery."""
     return f"{zlib.crc32(network):08x}"
