@@ -20,13 +20,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "check, fetch or generate a data set"),
     "models": ("models", "list the networks, or show one layer by layer"),
     "train": ("train", "train a network on photos in folders"),
-    "export": ("export", "write a trained run as one ONNX file that carries its own contract"),
     "prune": ("prune", "make a trained network smaller by removing channels, and retrain it"),
     "compress": ("compress", "prune, quantise and measure; hand out the best version inside the gates"),
+    "export": ("export", "write a trained run as one ONNX or TFLite file that carries its own contract"),
     "quantize": ("quantize", "make an int8 version, and say whether it is worth having"),
     "predict": ("predict", "say what is on pictures"),
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
     "run": ("run", "camera or video in, live predictions out"),
+    "setup": ("setup", "make the environment that the TFLite converter needs"),
     "bench": ("bench", "measure latency and memory of a model file"),
 }
 

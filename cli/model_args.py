@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """``MODEL``, ``--threads`` and the flags for foreign models."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help=tr("model file (.onnx)"))
+    parser.add_argument("model", metavar="MODEL", type=Path, help=tr("model file (.onnx or .tflite)"))
     parser.add_argument("--threads", type=positive, default=1, help=tr("CPU threads of one inference (1)"))
     group = parser.add_argument_group(tr("only for models that imago did not export"))
     group.add_argument(

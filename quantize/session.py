@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from imago.edge_runtime.contract import spec_from_metadata
+from imago.edge_runtime.engines.base import Engine
 from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.errors import DataError, InputError, ModelError
 from imago.edge_runtime.messages import tr
@@ -192,7 +193,7 @@ def _compared(
     )
 
 
-def side_by_side(engines: Mapping[str, OrtEngine], tensor: U8, runs: int) -> dict[str, float]:
+def side_by_side(engines: Mapping[str, Engine], tensor: U8, runs: int) -> dict[str, float]:
     """p50 in µs of each engine on ``tensor``, called in turn so that a noisy moment hits all alike."""
     calls: dict[str, Callable[[U8], Any]] = {name: engine.run for name, engine in engines.items()}
     times: dict[str, list[int]] = {name: [] for name in calls}
