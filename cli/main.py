@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
     "run": ("run", "camera or video in, live predictions out"),
     "bench": ("bench", "measure latency and memory of a model file"),
+    "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
+    "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 
 

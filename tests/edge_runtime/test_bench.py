@@ -98,7 +98,7 @@ def test_drawing_of_equal_and_escaped_values(tmp_path: Path) -> None:
 
 def test_the_process_that_measures_memory_may_fail(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"bad")
-    with pytest.raises(ModelError, match="measures memory failed"):
+    with pytest.raises(ModelError, match="process that measures failed"):
         measure_memory(tmp_path / "bad.onnx", size=(32, 32))
 
 
