@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from imago.edge_runtime.foreign import ForeignOptions
 
 
-def add_model(parser: argparse.ArgumentParser, *, sweep: bool = False) -> None:
-    """``MODEL``, ``--threads`` and the flags for foreign models; sweep: several thread counts are welcome."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help=tr("model file (.onnx)"))
+def add_model(parser: argparse.ArgumentParser, *, sweep: bool = False, optional: bool = False) -> None:
+    """``MODEL``, ``--threads`` and the flags for foreign models.
+
+    sweep: several thread counts are welcome. optional: MODEL may be left out.
+    """
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, nargs="?" if optional else None, help=tr("model file (.onnx)")
+    )
     if sweep:
         text = tr("CPU threads of one inference (1); several, as in 1,2,4, are measured in turns")
         parser.add_argument("--threads", type=counts, metavar="N,…", default=(1,), help=text)
@@ -109,6 +114,14 @@ def numbers(text: str) -> tuple[float, ...]:
 def counts(text: str) -> tuple[int, ...]:
     """``1,2,4`` → three integers of at least 1."""
     return tuple(positive(part) for part in text.split(","))
+
+
+def number(text: str) -> float:
+    """A finite number of at least 0."""
+    value = numbers(text)[0] if "," not in text else -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(tr("'{text}' is no number of 0 or more", text=text))
+    return value
 
 
 def positive(text: str) -> int:
