@@ -1,11 +1,11 @@
 """Instructions per frame on an emulated board: a regression gate that no busy machine can shake.
 
-    python benchmarks/instructions.py             measure, and compare with instructions.expected.json (exit code 1)
+    python benchmarks/instructions.py             compare with instructions.expected.json
     python benchmarks/instructions.py --update    write what is measured as the new expectation
 
 Steps of one frame on Cortex-A72 (Pi 4) and Cortex-A76 (Pi 5): preprocessing from 640×480, the engine, and the
 whole of what ``imago run`` does with a frame except waiting. The count of a step is the difference between
-doing it ``1 + FRAMES`` times and once, divided by FRAMES; the least of --repeats counts (a few come out high).
+doing it ``FRAMES`` times more and not, divided by FRAMES; the least of --repeats counts (few come out high).
 The expectation holds for the versions that it names; with others the difference is shown, and is no failure.
 """
 

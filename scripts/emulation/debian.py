@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emulation.boards import Suite
 
+PIP = (sys.executable, "-m", "pip")
 OLDEST_GLIBC = 17  # manylinux2014
 
 
@@ -22,8 +23,8 @@ def need(*programs: str) -> None:
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         raise Unavailable(
-            f"the emulated board needs {', '.join(missing)}: "
-            "sudo apt install qemu-user-static mmdebstrap (for scripts/board vm also qemu-system-arm cpio kmod)"
+            f"the emulated board needs {', '.join(missing)}: sudo apt install qemu-user-static mmdebstrap "
+            "(for scripts/board vm also qemu-system-arm kmod e2fsprogs)"
         )
 
 
@@ -42,15 +43,33 @@ def run(*command: str | Path, timeout: float = 900) -> str:
     return done.stdout
 
 
-def extract(target: Path, suite: Suite, packages: Sequence[str], *, backports: bool = False) -> None:
+def extract(target: Path, suite: Suite, packages: Sequence[str], *, backported: str = "") -> None:
     """Unpack ``packages`` and all that they need into ``target``; no maintainer script is run.
 
-    Packages come from the mirrors that apt is configured with on Debian, else from mmdebstrap's own.
+    backported: a pattern of packages to take from the suite's backports. Packages come from mmdebstrap's
+    mirror, or with backports from the one that apt is configured with.
     """
     need("mmdebstrap")
+    more: list[str] = []
+    sources: list[str] = []
+    if backported:
+        pin = f"Package: {backported}\\nPin: release n={suite.name}-backports\\nPin-Priority: 900\\n"
+        place = '"$1/etc/apt/preferences.d'
+        more = [f"--setup-hook=mkdir -p {place}\"; printf '{pin}' > {place}/backports\""]
+        mirror = _mirror()
+        sources = [f"deb {mirror} {suite.name} main", f"deb {mirror} {suite.name}-backports main"]
     include = f"--include={','.join(packages)}"
-    lines = _sources(suite, backports)
-    run("mmdebstrap", "--arch=arm64", "--variant=extract", "--quiet", include, suite.name, target, *lines)
+    run(
+        "mmdebstrap",
+        "--arch=arm64",
+        "--variant=extract",
+        "--quiet",
+        *more,
+        include,
+        suite.name,
+        target,
+        *sources,
+    )
     for name in ("usr/share/doc", "usr/share/man", "usr/share/locale"):
         shutil.rmtree(target / name, ignore_errors=True)
 
@@ -62,18 +81,10 @@ def wheels(target: Path, suite: Suite, packages: Sequence[str]) -> None:
         *(f"manylinux_2_{v}_aarch64" for v in range(OLDEST_GLIBC, suite.glibc + 1)),
     ]
     run(
-        sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", target,
+        *PIP, "install", "--quiet", "--no-compile", "--target", target,
         *(flag for name in platforms for flag in ("--platform", name)),
         "--python-version", suite.python, "--implementation", "cp", "--only-binary=:all:", *packages,
     )  # fmt: skip
-
-
-def _sources(suite: Suite, backports: bool) -> list[str]:
-    """mmdebstrap's own default mirror is used by giving none; backports need the line spelled out."""
-    if not backports:
-        return []
-    mirror = _mirror()
-    return [f"deb {mirror} {suite.name} main", f"deb {mirror} {suite.name}-backports main"]
 
 
 def _mirror() -> str:

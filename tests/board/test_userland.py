@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from emulation.userland import Userland
-
 import golden
 import onnx_models
+from emulation.userland import Userland
 from support import ROOT
 
 System = Callable[[str], Userland]
