@@ -25,7 +25,8 @@ SUITE = SUITES["trixie"]
 BACKPORTED = "*libcamera*"
 PACKAGES = (
     "base-files", "bash", "busybox-static", "ca-certificates", "coreutils", "dash", "libc-bin",
-    "libcamera-ipa", "libstdc++6", "linux-image-arm64", "mount", "python3", "python3-libcamera", "python3-prctl", "zlib1g",
+    "libcamera-ipa", "libstdc++6", "linux-image-arm64", "mount", "python3",
+    "python3-libcamera", "python3-prctl", "zlib1g",
 )  # fmt: skip
 WHEELS = (
     "numpy", "onnxruntime", "pillow", "ai-edge-litert", "opencv-python-headless",
