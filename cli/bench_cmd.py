@@ -2,100 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imago.cli.common import Output, Parser, add_json
-from imago.cli.model_args import add_model, open_classifier, positive, size
+from imago.cli.model_args import add_model, open_classifier, positive, positive_number, size
+from imago.edge_runtime.errors import GateError, InputError
 from imago.edge_runtime.messages import tr
 
 if TYPE_CHECKING:
-    from imago.edge_runtime.bench import BenchReport
+    from imago.edge_runtime.bench import BenchOptions, BenchReport
 
+MAX_JSON_BYTES = 50_000_000
 EXAMPLES = (
     "imago bench insects.onnx",
-    "imago bench insects.onnx --threads 4 --runs 1000 --json bench.json --plot bench.svg",
+    "imago bench insects.onnx --threads 1,2,4 --json bench.json --plot bench.svg",
+    "imago bench insects.onnx --compare bench.json      # exit code 1 where it is slower now",
+    "imago bench insects.onnx --minutes 10 --plot hot.svg",
+    "imago bench insects.onnx --source picamera --profile",
 )
 
 
 def parser() -> Parser:
     """The argument parser."""
     p = Parser("bench", "Measure latency and memory of a model file on this machine.", EXAMPLES)
-    add_model(p)
+    add_model(p, sweep=True)
     p.add_argument("--runs", type=positive, default=200, help=tr("timed runs (200)"))
     p.add_argument("--warmup", type=int, default=20, help=tr("runs before, not counted (20)"))
+    p.add_argument(
+        "--processes", type=positive, default=5, help=tr("fresh processes that share the runs (5)")
+    )
     p.add_argument("--frame", type=size, metavar="WxH", help=tr("size of the camera's picture (640x480)"))
+    p.add_argument("--source", help=tr("take the pictures from this camera or video (see imago run)"))
     p.add_argument("--no-memory", action="store_true", help=tr("leave out the memory measurement"))
-    p.add_argument("--plot", type=Path, metavar="FILE.svg", help=tr("draw the latency histogram as SVG"))
+    p.add_argument(
+        "--minutes", type=positive_number, default=0.0, help=tr("then run at full load: heat and throttling")
+    )
+    p.add_argument("--profile", action="store_true", help=tr("time by operator (.onnx)"))
+    p.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OLD.json",
+        help=tr("say whether it is faster or slower than in this earlier --json; exit code 1 if slower"),
+    )
+    p.add_argument("--plot", type=Path, metavar="FILE.svg", help=tr("draw latencies (and heat) as SVG"))
     add_json(p)
     return p
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command."""
+    """Run the command; returns 1 where ``--compare`` finds it slower."""
     args = parser().parse_args(argv)
     out = Output(args.json)
-    from imago.edge_runtime.bench import BenchOptions, bench
+    from imago.cli.bench_text import tell
+    from imago.edge_runtime.bench import bench
+    from imago.edge_runtime.progress import Progress
 
-    options = BenchOptions(
-        runs=args.runs, warmup=args.warmup, threads=args.threads, frame=args.frame, memory=not args.no_memory
-    )
+    options = _options(args)
+    old = _earlier(args.compare) if args.compare else None
     with open_classifier(args) as classifier:
         foreign = classifier.spec.precision == "unknown"
         spec = classifier.spec if foreign else None
-    report = bench(args.model, options, spec=spec)
-    _tell(out, report)
-    if args.plot:
-        from imago.edge_runtime.files import write_text
-        from imago.edge_runtime.plot import latency_svg
-
-        write_text(args.plot, latency_svg(report))
-        out.say(tr("drawn: {path}", path=args.plot))
-    out.result(report.to_dict())
+    with Progress(options.processes * len({*args.threads}), tr("measuring")) as bar:
+        report = bench(args.model, options, spec=spec, advance=bar.advance)
+    tell(out, report)
+    _draw(out, report, args.plot)
+    result = report.to_dict()
+    slower = _compared(out, old, result) if old else False
+    out.result(result)
+    if slower:
+        raise GateError("slower than in {path}", path=args.compare)
     return 0
 
 
-def _tell(out: Output, report: BenchReport) -> None:
-    system = report.system
-    out.say(
-        f"{report.model}  {report.size_bytes / 1e6:.2f} MB  {report.spec.precision}  {report.sha256[:12]}"
+def _options(args: argparse.Namespace) -> BenchOptions:
+    from imago.edge_runtime.bench import BenchOptions
+
+    return BenchOptions(
+        runs=args.runs,
+        warmup=args.warmup,
+        threads=args.threads[0],
+        others=args.threads[1:],
+        processes=args.processes,
+        frame=args.frame,
+        source=args.source,
+        memory=not args.no_memory,
+        minutes=args.minutes,
+        profile=args.profile,
     )
-    threads = tr("{count} thread(s)", count=report.threads)
-    out.say(f"{system.board or system.cpu}  {report.engine} {report.engine_version}  {threads}")
-    out.say(
-        tr(
-            "loaded in {load:.1f} ms, first answer after {first:.2f} ms more",
-            load=report.load_ms,
-            first=report.first_us / 1e3,
-        )
-    )
-    out.say(f"{'µs':12}{'p50':>10}{'p90':>10}{'p99':>10}{'min':>10}{'max':>10}")
-    for name, stage in report.stages.items():
-        values = (stage.p50_us, stage.p90_us, stage.p99_us, stage.min_us, stage.max_us)
-        out.say(f"{name:12}" + "".join(f"{value:10.1f}" for value in values))
-    memory = report.memory
-    if memory is not None and memory.peak_rss_mb is not None:
-        out.say(
-            tr(
-                "memory in a fresh process: peak {rss:.1f} MB; first answer {ms:.0f} ms after its start",
-                rss=memory.peak_rss_mb,
-                ms=memory.start_to_first_ms or 0.0,
-            )
-        )
-    _tell_condition(out, report)
 
 
-def _tell_condition(out: Output, report: BenchReport) -> None:
-    before, after = report.before, report.after
-    if before.temperature_c is not None and after.temperature_c is not None:
-        out.say(
-            tr(
-                "temperature {before:.1f} → {after:.1f} °C",
-                before=before.temperature_c,
-                after=after.temperature_c,
-            )
-        )
-    if after.throttled:
-        flags = ", ".join(after.throttled)
-        out.say(tr("attention, the board was slowed down: {flags}; these figures do not hold", flags=flags))
+def _earlier(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise InputError("{path} is too large for a report of imago bench", path=path)
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "{path} cannot be read as a report of imago bench ({reason})", path=path, reason=error
+        ) from error
+    if not isinstance(data, dict):
+        raise InputError("{path} is no report of imago bench", path=path)
+    return data
+
+
+def _compared(out: Output, old: Mapping[str, Any], result: dict[str, Any]) -> bool:
+    """Say what the comparison found, and add it to ``result``; True where the whole way is slower."""
+    from imago.cli.bench_text import tell_comparison
+    from imago.edge_runtime.compare import compare_reports, differences
+
+    found, other = compare_reports(old, result), differences(old, result)
+    tell_comparison(out, found, other)
+    result["comparison"] = {"stages": [c.to_dict() for c in found], "differences": other}
+    return any(c.stage == "total" and c.verdict == "slower" for c in found)
+
+
+def _draw(out: Output, report: BenchReport, path: Path | None) -> None:
+    if path is None:
+        return
+    from imago.edge_runtime.files import write_text
+    from imago.edge_runtime.plot import bench_svg
+
+    write_text(path, bench_svg(report))
+    out.say(tr("drawn: {path}", path=path))

@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "camera or video in, live predictions out"),
     "setup": ("setup", "make the environment that the TFLite converter needs"),
     "bench": ("bench", "measure latency and memory of a model file"),
+    "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
+    "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 
 

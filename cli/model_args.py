@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     from imago.edge_runtime.foreign import ForeignOptions
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """``MODEL``, ``--threads`` and the flags for foreign models."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help=tr("model file (.onnx or .tflite)"))
-    parser.add_argument("--threads", type=positive, default=1, help=tr("CPU threads of one inference (1)"))
+def add_model(parser: argparse.ArgumentParser, *, sweep: bool = False, optional: bool = False) -> None:
+    """``MODEL``, ``--threads`` and the flags for foreign models.
+
+    sweep: several thread counts are welcome. optional: MODEL may be left out.
+    """
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, nargs="?" if optional else None, help=tr("model file (.onnx or .tflite)")
+    )
+    if sweep:
+        text = tr("CPU threads of one inference (1); several, as in 1,2,4, are measured in turns")
+        parser.add_argument("--threads", type=counts, metavar="N,…", default=(1,), help=text)
+    else:
+        parser.add_argument(
+            "--threads", type=positive, default=1, help=tr("CPU threads of one inference (1)")
+        )
     group = parser.add_argument_group(tr("only for models that imago did not export"))
     group.add_argument(
         "--labels", metavar="FILE|N", help=tr("class names, one per line; or how many there are")
@@ -47,7 +58,8 @@ def open_classifier(args: argparse.Namespace) -> Classifier:
     from imago.edge_runtime.engines.select import load_engine
     from imago.edge_runtime.foreign import foreign_spec
 
-    engine = load_engine(args.model, args.threads)
+    threads = args.threads[0] if isinstance(args.threads, tuple) else args.threads
+    engine = load_engine(args.model, threads)
     spec, options = spec_from_metadata(engine.metadata), _foreign(args)
     if spec is not None and options.given:
         raise InputError(
@@ -97,6 +109,19 @@ def numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(
             tr("'{text}' is no list of numbers; expected for example 0.5,0.5,0.5", text=text)
         ) from None
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """``1,2,4`` → three integers of at least 1."""
+    return tuple(positive(part) for part in text.split(","))
+
+
+def number(text: str) -> float:
+    """A finite number of at least 0."""
+    value = numbers(text)[0] if "," not in text else -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(tr("'{text}' is no number of 0 or more", text=text))
+    return value
 
 
 def positive(text: str) -> int:

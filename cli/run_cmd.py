@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from imago.cli.common import Output, Parser, add_json
 from imago.cli.model_args import add_model, open_classifier, positive, positive_number, size
+from imago.cli.tuned_args import add_tuned, apply_tuned
 from imago.edge_runtime.messages import tr
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "imago run insects.onnx --source picamera",
     "imago run insects.onnx --source /dev/video0 --size 640x480",
+    "imago run --tuned tune.json --source picamera",
     "imago run insects.onnx --source video.mp4 --jsonl seen.jsonl",
     "imago run insects.onnx --source rtsp://192.168.1.20/stream --seconds 60 --json summary.json",
 )
@@ -27,7 +29,8 @@ def parser() -> Parser:
     p = Parser(
         "run", "Camera or video in, live predictions out. Ctrl-C ends it and prints the summary.", EXAMPLES
     )
-    add_model(p)
+    add_model(p, optional=True)
+    add_tuned(p)
     p.add_argument(
         "--source",
         required=True,
@@ -53,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     out = Output(args.json)
+    apply_tuned(args)
     with open_classifier(args) as classifier:
         from imago.edge_runtime.cameras.base import open_source
         from imago.edge_runtime.loop import STALL_S, Loop, LoopOptions, stopping_on_signals

@@ -7,15 +7,13 @@ object on standard output.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imago.edge_runtime.errors import ModelError
+from imago.edge_runtime.fresh import run_job
 from imago.edge_runtime.spec import ModelSpec
 
 
@@ -52,20 +50,7 @@ def measure_memory(
         "size": list(size),
         "began": time.time(),
     }
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "imago.edge_runtime.memory"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=environment,
-        check=False,
-    )
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise ModelError("the process that measures memory failed ({reason})", reason=last[0])
-    return Memory(**json.loads(done.stdout))
+    return Memory(**run_job("imago.edge_runtime.memory", job))
 
 
 def _work(job: dict[str, Any]) -> Memory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass, field
@@ -68,10 +69,10 @@ class System:
 
 def read_system(root: Path = Path("/")) -> System:
     """Describe this machine; ``root`` is where /proc and /sys are looked for."""
-    release = _pairs(root / "etc/os-release", "=")
-    memory = _pairs(root / "proc/meminfo", ":").get("MemTotal", "").split()
+    release = pairs(read_text(root / "etc/os-release"), "=")
+    memory = pairs(read_text(root / "proc/meminfo"), ":").get("MemTotal", "").split()
     return System(
-        board=_text(root / "proc/device-tree/model"),
+        board=read_text(root / "proc/device-tree/model"),
         cpu=_cpu(root),
         cores=os.cpu_count() or 1,
         memory_mb=int(memory[0]) // 1024 if memory else None,
@@ -79,61 +80,68 @@ def read_system(root: Path = Path("/")) -> System:
         os=release.get("PRETTY_NAME", "").strip('"') or platform.platform(),
         kernel=platform.release(),
         python=platform.python_version(),
-        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         versions={name: version for name in PACKAGES if (version := _version(name))},
     )
 
 
 def read_condition(root: Path = Path("/")) -> Condition:
     """Temperature, clock and throttling at this moment."""
-    zones = (_text(zone / "temp") for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")))
+    zones = (read_text(zone / "temp") for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")))
     degrees = [int(zone) / 1000 for zone in zones if zone and zone.lstrip("-").isdigit()]
-    clock = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    clock = read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     return Condition(
         temperature_c=max(degrees, default=None),
         clock_mhz=int(clock) / 1000 if clock and clock.isdigit() else None,
-        throttled=throttle_words(_vcgencmd("get_throttled")),
+        throttled=throttle_words(command_output("vcgencmd", "get_throttled")),
     )
 
 
 def throttle_words(answer: str | None) -> tuple[str, ...] | None:
     """``throttled=0x50005`` → its flags in words; None where the answer cannot be read."""
-    if answer is None or not answer.startswith("throttled=0x"):
-        return None
-    try:
-        bits = int(answer.removeprefix("throttled="), 16)
-    except ValueError:
+    bits = throttle_bits(answer)
+    if bits is None:
         return None
     return tuple(words for bit, words in THROTTLE_BITS.items() if bits >> bit & 1)
 
 
-def _vcgencmd(question: str) -> str | None:
-    program = shutil.which("vcgencmd")
-    if program is None:
+def throttle_bits(answer: str | None) -> int | None:
+    """``throttled=0x50005`` → the number; None where the answer cannot be read."""
+    found = re.fullmatch(r"throttled=0x([0-9a-fA-F]{1,8})", (answer or "").strip())
+    return int(found[1], 16) if found else None
+
+
+def command_output(program: str, *arguments: str, timeout: float = 5) -> str | None:
+    """What a system program prints; None where it is missing, fails, or needs over ``timeout`` seconds."""
+    path = shutil.which(program)
+    if path is None:
         return None
     try:
-        done = subprocess.run([program, question], capture_output=True, text=True, timeout=2, check=False)  # noqa: S603  fixed arguments
+        done = subprocess.run(  # noqa: S603  fixed arguments
+            [path, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _cpu(root: Path) -> str:
-    facts = _pairs(root / "proc/cpuinfo", ":")
+    facts = pairs(read_text(root / "proc/cpuinfo"), ":")
     part = facts.get("CPU part", "")
     return facts.get("model name") or ARM_PARTS.get(part, part) or platform.processor() or platform.machine()
 
 
-def _pairs(path: Path, separator: str) -> dict[str, str]:
+def pairs(text: str | None, separator: str) -> dict[str, str]:
     """``key<separator>value`` lines; the first of a key counts."""
     found: dict[str, str] = {}
-    for line in (_text(path) or "").splitlines():
+    for line in (text or "").splitlines():
         key, _, value = line.partition(separator)
         found.setdefault(key.strip(), value.strip())
     return found
 
 
-def _text(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """A small text file without the zeros and newlines at its ends; None where there is nothing to read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ") or None
     except OSError:

@@ -12,7 +12,7 @@ from imago.edge_runtime.cameras.base import open_source
 from imago.edge_runtime.classifier import Classifier
 from imago.edge_runtime.files import replacing, write_text
 from imago.edge_runtime.messages import language, tr
-from imago.edge_runtime.plot import latency_svg
+from imago.edge_runtime.plot import bench_svg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +47,7 @@ def write_page(
     best = rows[-1] if quantised[-1].recommended else rows[-2]
     _save(live_sheet(film, truth, best.path), out / "live.jpg")
     for row in rows:
-        write_text(out / f"{row.path.stem}-latency.svg", latency_svg(row.report))
+        write_text(out / f"{row.path.stem}-latency.svg", bench_svg(row.report))
     page = out / "index.html"
     write_text(page, _html(out, rows, quantised))
     return page

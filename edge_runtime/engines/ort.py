@@ -47,7 +47,10 @@ class OrtEngine:
         self.threads = threads
         self._shown = tr("model") if isinstance(model, bytes) else str(model)
         self._session: Any = _session(
-            onnxruntime, model, _options(onnxruntime, threads, arena, optimise), self._shown
+            onnxruntime,
+            model,
+            session_options(onnxruntime, threads, arena=arena, optimise=optimise),
+            self._shown,
         )
         self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._read_signature()
@@ -95,7 +98,8 @@ class OrtEngine:
         self._session = None
 
 
-def _options(onnxruntime: Any, threads: int, arena: bool, optimise: bool) -> Any:
+def session_options(onnxruntime: Any, threads: int, *, arena: bool = True, optimise: bool = True) -> Any:
+    """How every session of imago is set up (see the module's docstring)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = max(1, threads)
     options.inter_op_num_threads = 1

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from imago.edge_runtime.bench import BenchOptions, bench, interleaved
 from imago.edge_runtime.engines.select import load_engine
 from imago.edge_runtime.errors import InputError, ModelError
 from imago.edge_runtime.foreign import ForeignOptions, foreign_spec
 from imago.edge_runtime.memory import measure_memory
-from imago.edge_runtime.plot import latency_svg
+from imago.edge_runtime.plot import _curve, bench_svg
 from imago.edge_runtime.stats import LatencyHistogram, Percentiles
-from imago.edge_runtime.system import read_condition, read_system, throttle_words
+from imago.edge_runtime.sustained import Sample, Sustained
+from imago.edge_runtime.system import Condition, read_condition, read_system, throttle_words
 
 import onnx_models
 
@@ -63,27 +65,82 @@ def test_interleaved_takes_turns() -> None:
 def test_report_holds_what_a_reader_needs(tmp_path: Path) -> None:
     accuracy = ({"split": "test", "n": 100, "accuracy": 0.9},)
     onnx_models.lenet(tmp_path / "m.onnx", onnx_models.spec_of(accuracy=accuracy))
-    report = bench(tmp_path / "m.onnx", BenchOptions(runs=5, warmup=1, frame=(160, 120)))
+    report = bench(tmp_path / "m.onnx", BenchOptions(runs=5, warmup=1, processes=2, frame=(160, 120)))
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert data["n"] == 5
     assert data["p50_us"] == data["stages"]["total"]["p50_us"]
-    assert set(data["stages"]) == {"preprocess", "engine", "total"}
+    steps = {"capture", "preprocess", "engine", "decide", "sink"}
+    assert set(data["stages"]) == steps | {"total", "loop"}
+    assert all(len(values) == 2 for values in data["process_p50_us"].values())
+    assert data["stages"]["loop"]["min_us"] >= sum(data["stages"][name]["min_us"] for name in steps)
+    assert (data["source"], data["sweep"], data["sustained"], data["profile"]) == ("memory", [], None, None)
     assert data["accuracy"] == list(accuracy)
     assert (data["frame"], data["frame_color"], data["threads"]) == ([160, 120], "gray", 1)
     assert len(data["sha256"]) == 64
     assert data["system"]["versions"]["onnxruntime"]
     assert data["peak_rss_mb"] is None or 20 < data["peak_rss_mb"] < 500
-    assert 0 < data["start_to_first_ms"] < 60_000
-    drawing = latency_svg(report)
+    assert all(0 < ms < 60_000 for ms in data["start_to_first_ms"])
+    drawing = bench_svg(report)
     root = ET.fromstring(drawing)  # noqa: S314  our own drawing
     texts = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert any("p99" in text for text in texts)
 
 
+def test_thread_counts_are_measured_in_turns(tmp_path: Path) -> None:
+    onnx_models.lenet(tmp_path / "m.onnx")
+    options = BenchOptions(runs=2, warmup=0, others=(2, 1), processes=1, memory=False, profile=True)
+    done: list[None] = []
+    report = bench(tmp_path / "m.onnx", options, advance=lambda: done.append(None))
+    assert {count: row.n for count, row in report.sweep.items()} == {1: 2, 2: 2}
+    assert report.sweep[1] == report.stages["total"]
+    assert len(done) == 2
+    assert report.profile is not None
+    assert report.memory is None
+
+
+def test_pictures_from_a_real_source(tmp_path: Path) -> None:
+    onnx_models.lenet(tmp_path / "m.onnx")
+    rng = np.random.default_rng(0)
+    for name in "ab":  # shorter than the bench: it starts again
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    options = BenchOptions(runs=6, warmup=1, processes=1, memory=False, source=str(tmp_path))
+    report = bench(tmp_path / "m.onnx", options)
+    assert "2 pictures" in report.source
+    assert report.stages["capture"].n == 6
+
+
+def test_a_long_run_is_a_curve(tmp_path: Path) -> None:
+    onnx_models.lenet(tmp_path / "m.onnx")
+    options = BenchOptions(runs=2, warmup=0, processes=1, memory=False, minutes=0.04)
+    report = bench(tmp_path / "m.onnx", options)
+    run = report.sustained
+    assert run is not None
+    assert run.finished
+    assert [s.time_s for s in run.samples] == sorted(s.time_s for s in run.samples)
+    assert run.samples[-1].time_s >= 2.4
+    assert run.slowdown > 0
+    data = json.loads(json.dumps(report.to_dict(), allow_nan=False))["sustained"]
+    assert {"time_s", "p50_us", "p99_us", "temperature_c", "clock_mhz", "throttled"} <= set(
+        data["samples"][0]
+    )
+    assert ET.fromstring(bench_svg(report)) is not None  # noqa: S314  our own drawing
+
+
+def test_heat_is_drawn() -> None:
+    def sample(k: int) -> Sample:
+        hot = ("throttled", "throttling has occurred") if k == 3 else ("throttling has occurred",)
+        return Sample(float(k), Percentiles.of([1000 * k, 2000 * k]), Condition(40.0 + 10 * k, 1500.0, hot))
+
+    drawing = "".join(_curve(Sustained(0.1, tuple(sample(k) for k in range(1, 5)), True)))
+    root = ET.fromstring(f"<svg>{drawing}</svg>")  # noqa: S314  our own drawing
+    assert [len((e.get("points") or "").split()) for e in root.iter("polyline")] == [4, 4, 4]
+    assert drawing.count("v6") == 1  # throttled in one stretch; "has occurred" is history
+
+
 def test_bench_of_a_model_without_contract(tmp_path: Path) -> None:
     onnx_models.brightness(tmp_path / "f.onnx")
     spec, _ = foreign_spec(load_engine(tmp_path / "f.onnx"), ForeignOptions(labels_count=2))
-    report = bench(tmp_path / "f.onnx", BenchOptions(runs=2, warmup=0), spec=spec)
+    report = bench(tmp_path / "f.onnx", BenchOptions(runs=2, warmup=0, processes=1), spec=spec)
     assert report.memory is not None
     assert report.frame_color == "bgr"
     with pytest.raises(ModelError, match="carries no contract"):
@@ -93,17 +150,17 @@ def test_bench_of_a_model_without_contract(tmp_path: Path) -> None:
 def test_drawing_of_equal_and_escaped_values(tmp_path: Path) -> None:
     onnx_models.lenet(tmp_path / "a&b<c>.onnx")
     report = bench(tmp_path / "a&b<c>.onnx", BenchOptions(runs=1, warmup=0, memory=False))
-    ET.fromstring(latency_svg(report))  # noqa: S314  our own drawing
+    ET.fromstring(bench_svg(report))  # noqa: S314  our own drawing
 
 
 def test_the_process_that_measures_memory_may_fail(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"bad")
-    with pytest.raises(ModelError, match="measures memory failed"):
+    with pytest.raises(ModelError, match="process that measures failed"):
         measure_memory(tmp_path / "bad.onnx", size=(32, 32))
 
 
 def test_impossible_options() -> None:
-    for options in ({"runs": 0}, {"warmup": -1}, {"threads": 0}):
+    for options in ({"runs": 0}, {"warmup": -1}, {"threads": 0}, {"others": (0,)}, {"processes": 101}):
         with pytest.raises(InputError):
             BenchOptions(**options)
 

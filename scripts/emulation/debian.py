@@ -1,0 +1,97 @@
+"""Debian's packages and PyPI's wheels for aarch64, put into a folder from x86 without running any of them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from emulation.boards import Suite
+
+PIP = (sys.executable, "-m", "pip")
+OLDEST_GLIBC = 17  # manylinux2014
+
+
+class Unavailable(RuntimeError):
+    """The tools, or the right to use them, are missing; says which."""
+
+
+def need(*programs: str) -> None:
+    """Raise Unavailable with one clear line where a program is missing."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise Unavailable(
+            f"the emulated board needs {', '.join(missing)}: sudo apt install qemu-user-static mmdebstrap "
+            "(for scripts/board vm also qemu-system-arm kmod e2fsprogs)"
+        )
+
+
+def run(*command: str | Path, timeout: float = 900) -> str:
+    """Run a tool; its output, or RuntimeError with the end of what it said."""
+    done = subprocess.run(
+        [str(c) for c in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed ({done.returncode}): {(done.stderr or done.stdout)[-800:]}")
+    return done.stdout
+
+
+def extract(target: Path, suite: Suite, packages: Sequence[str], *, backported: str = "") -> None:
+    """Unpack ``packages`` and all that they need into ``target``; no maintainer script is run.
+
+    backported: a pattern of packages to take from the suite's backports. Packages come from mmdebstrap's
+    mirror, or with backports from the one that apt is configured with.
+    """
+    need("mmdebstrap")
+    more: list[str] = []
+    sources: list[str] = []
+    if backported:
+        pin = f"Package: {backported}\\nPin: release n={suite.name}-backports\\nPin-Priority: 900\\n"
+        place = '"$1/etc/apt/preferences.d'
+        more = [f"--setup-hook=mkdir -p {place}\"; printf '{pin}' > {place}/backports\""]
+        mirror = _mirror()
+        sources = [f"deb {mirror} {suite.name} main", f"deb {mirror} {suite.name}-backports main"]
+    include = f"--include={','.join(packages)}"
+    run(
+        "mmdebstrap",
+        "--arch=arm64",
+        "--variant=extract",
+        "--quiet",
+        *more,
+        include,
+        suite.name,
+        target,
+        *sources,
+    )
+    for name in ("usr/share/doc", "usr/share/man", "usr/share/locale"):
+        shutil.rmtree(target / name, ignore_errors=True)
+
+
+def wheels(target: Path, suite: Suite, packages: Sequence[str]) -> None:
+    """Install aarch64 wheels for the suite's Python into ``target``."""
+    platforms = [
+        "manylinux2014_aarch64",
+        *(f"manylinux_2_{v}_aarch64" for v in range(OLDEST_GLIBC, suite.glibc + 1)),
+    ]
+    run(
+        *PIP, "install", "--quiet", "--no-compile", "--target", target,
+        *(flag for name in platforms for flag in ("--platform", name)),
+        "--python-version", suite.python, "--implementation", "cp", "--only-binary=:all:", *packages,
+    )  # fmt: skip
+
+
+def _mirror() -> str:
+    """The mirror of the first Debian archive in apt's configuration."""
+    text = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)")
+    for line in text.splitlines():
+        uri, _, origin = line.partition(" ")
+        if origin == "Debian" and "security" not in uri:
+            return uri
+    raise Unavailable("apt knows no Debian mirror; the virtual machine needs one for backports")

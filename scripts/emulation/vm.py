@@ -1,0 +1,153 @@
+"""A whole board: a virtual aarch64 machine with Debian's kernel, a V4L2 camera and a libcamera camera.
+
+/dev/video0 is the kernel's ``vivid`` (a test picture, 30 frames a second); libcamera's virtual pipeline is
+read by the real picamera2. Nothing is written to the image; what a job leaves in /share is on the host.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emulation import debian, initrd
+from emulation.boards import BOARDS, SUITES
+from emulation.cache import cached
+
+GUEST = Path(__file__).with_name("guest")
+SUITE = SUITES["trixie"]
+# libcamera 0.4 of trixie hangs in the virtual pipeline; backports has 0.7.
+BACKPORTED = "*libcamera*"
+PACKAGES = (
+    "base-files", "bash", "busybox-static", "ca-certificates", "coreutils", "dash", "libc-bin",
+    "libcamera-ipa", "libstdc++6", "linux-image-arm64", "mount", "python3",
+    "python3-libcamera", "python3-prctl", "zlib1g",
+)  # fmt: skip
+WHEELS = (
+    "numpy", "onnxruntime", "pillow", "ai-edge-litert", "opencv-python-headless",
+    "piexif", "simplejpeg", "videodev2", "av", "libarchive-c", "tqdm", "jsonschema",
+)  # fmt: skip
+PICAMERA2 = "picamera2==0.3.38"
+PIDNG = "pidng==4.0.9"  # a source package: its Python files are enough
+MODULES = {
+    "virtio_pci": "",
+    "virtio_blk": "",
+    "ext4": "",
+    "9pnet_virtio": "",
+    "9p": "",
+    "udmabuf": "",
+    "vivid": "n_devs=1 node_types=0x1",
+}
+MEMORY_MB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A built machine: kernel, initrd and root image in ``folder``."""
+
+    folder: Path
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        share: Path,
+        board: str = "pi4",
+        env: Mapping[str, str] | None = None,
+        memory_mb: int = MEMORY_MB,
+        timeout: float = 580,
+    ) -> subprocess.CompletedProcess[str]:
+        """Boot, run ``command`` in /share, power off (15 to 40 s on an idle PC, and the command)."""
+        inside = {
+            "HOME": "/tmp",  # noqa: S108  of the emulated system
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": "/share/site:/opt/site",
+            "PYTHONPYCACHEPREFIX": "/tmp/pycache",  # noqa: S108
+            "IMAGO_LANG": "en",
+            "LIBCAMERA_LOG_LEVELS": "*:ERROR",
+            **(env or {}),
+        }
+        lines = [f"export {key}={shlex.quote(value)}" for key, value in inside.items()]
+        (share / ".job").write_text("\n".join([*lines, f"exec {shlex.join(command)}", ""]))
+        console = self._boot(share, board, memory_mb, timeout)
+        if not (share / ".status").exists():
+            return subprocess.CompletedProcess(
+                command, 125, "", f"the machine did not finish:\n{console[-3000:]}"
+            )
+        out, err = ((share / name).read_text(errors="replace") for name in (".stdout", ".stderr"))
+        return subprocess.CompletedProcess(command, int((share / ".status").read_text()), out, err)
+
+    def _boot(self, share: Path, board: str, memory_mb: int, timeout: float) -> str:
+        """What the console says until the machine is off."""
+        for name in (".status", ".stdout", ".stderr"):
+            (share / name).unlink(missing_ok=True)
+        command = [
+            "qemu-system-aarch64", "-M", "virt", "-cpu", BOARDS[board].cpu, "-smp", "2", "-m", str(memory_mb),
+            "-accel", "tcg,thread=multi,tb-size=512", "-nographic", "-no-reboot", "-net", "none",
+            "-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd"),
+            "-append", "console=ttyAMA0 quiet loglevel=3 panic=-1 mitigations=off",
+            "-drive", f"if=none,id=root,file={self.folder / 'root.ext4'},format=raw,snapshot=on",
+            "-device", "virtio-blk-pci,drive=root",
+            "-virtfs", f"local,path={share},mount_tag=share,security_model=none",
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            said = error.stdout or b""
+            return (said.decode(errors="replace") if isinstance(said, bytes) else said) + "\n(too slow)"
+        return done.stdout + done.stderr
+
+
+def machine() -> Machine:
+    """The cached machine; built at the first call (a minute or two). Raises Unavailable."""
+    debian.need("mmdebstrap", "qemu-system-aarch64", "mkfs.ext4", "depmod")
+    files = {path.name: path.read_text() for path in sorted(GUEST.iterdir()) if path.is_file()}
+    inputs = [1, PACKAGES, WHEELS, PICAMERA2, PIDNG, MODULES, files]
+    return Machine(cached("machine", inputs, _build))
+
+
+def _build(work: Path) -> None:
+    root = work / "root"
+    debian.extract(root, SUITE, PACKAGES, backported=BACKPORTED)
+    version = next((root / "usr" / "lib" / "modules").iterdir()).name
+    initrd.build(root, version, MODULES, GUEST / "initrd-init", work / "initrd")
+    shutil.copy(next((root / "boot").glob("vmlinuz-*")), work / "vmlinuz")
+    for heavy in ("usr/lib/modules", "boot"):
+        shutil.rmtree(root / heavy)
+    site = root / "opt" / "site"
+    debian.wheels(site, SUITE, WHEELS)
+    _picamera2(site)
+    shutil.copy(GUEST / "init", root / "opt" / "init")
+    virtual = root / "usr" / "share" / "libcamera" / "pipeline" / "virtual"
+    virtual.mkdir(parents=True, exist_ok=True)
+    shutil.copy(GUEST / "virtual.yaml", virtual)
+    (root / "share").mkdir()
+    megabytes = int(debian.run("du", "-sm", root).split()[0])
+    image = work / "root.ext4"
+    debian.run(
+        "mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", root, image, f"{int(megabytes * 1.25) + 64}M"
+    )
+    shutil.rmtree(root)
+
+
+def _picamera2(site: Path) -> None:
+    """The real picamera2, with what the virtual camera lacks appended, and PiDNG's Python files."""
+    with tempfile.TemporaryDirectory() as folder:
+        debian.wheels(site, SUITE, ("--no-deps", PICAMERA2))
+        debian.run(
+            *debian.PIP, "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", folder, PIDNG
+        )
+        with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
+            archive.extractall(folder, filter="data")
+        shutil.copytree(next(Path(folder).glob("*/src/pidng")), site / "pidng")
+    main = site / "picamera2" / "picamera2.py"
+    main.write_text(main.read_text() + (GUEST / "picamera2.append").read_text())
+    shutil.copy(GUEST / "pykms.py", site)

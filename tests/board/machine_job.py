@@ -1,0 +1,106 @@
+"""What the virtual machine does in its one boot for the tests: everything, results as files in /share."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SHARE = Path("/share")
+IMAGO = (sys.executable, "-m", "imago.cli.main")
+MEMORY = """
+import sys, resource
+from pathlib import Path
+{code}
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024)
+"""
+BARE = """
+import numpy, onnxruntime as ort
+ort.set_default_logger_severity(3)
+s = ort.InferenceSession("/share/m.onnx", providers=["CPUExecutionProvider"])
+x = numpy.zeros((1, 1, 32, 32), numpy.uint8)
+for _ in range(50): s.run(None, {"input": x})
+"""
+OURS = """
+from imago.cli.main import main
+sys.argv = ["imago", "run", "/share/m.onnx", "--source", "synthetic", "--frames", "50"]
+main()
+"""
+
+
+def command(name: str, *arguments: str, timeout: float = 150) -> None:
+    """Run ``imago …``; exit code, output and seconds go to NAME.json."""
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [*IMAGO, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+        )
+        result = {"code": done.returncode, "out": done.stdout, "err": done.stderr}
+    except subprocess.TimeoutExpired as error:
+        result = {"code": None, "out": str(error.stdout), "err": str(error.stderr)}
+    write(name, {**result, "seconds": time.monotonic() - began})
+
+
+def write(name: str, data: object) -> None:
+    (SHARE / f"{name}.json").write_text(json.dumps(data))
+
+
+def peak(code: str) -> float:
+    """Peak resident memory in MB of a fresh process."""
+    script = MEMORY.format(code=code)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return float(re.findall(r"^[\d.]+$", done.stdout, re.MULTILINE)[-1])
+
+
+def watchdog(seconds: float = 12) -> None:
+    """Stand where systemd stands: hear what ``imago run`` tells its watchdog, then end it with SIGTERM."""
+    address = "/tmp/notify"  # noqa: S108  of the virtual machine
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(address)
+        ear.settimeout(0.5)
+        env = {**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}
+        arguments = (*IMAGO, "run", "/share/m.onnx", "--source", "/dev/video0")
+        program = subprocess.Popen(
+            arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        said: list[str] = []
+        end = time.monotonic() + 60
+        while time.monotonic() < end and program.poll() is None:
+            try:
+                said += ear.recv(4096).decode().splitlines()
+            except TimeoutError:
+                continue
+            if "READY=1" in said and end > time.monotonic() + seconds:
+                end = time.monotonic() + seconds
+        program.send_signal(signal.SIGTERM)
+        code = program.wait(20)
+        while True:
+            try:
+                said += ear.recv(4096).decode().splitlines()
+            except TimeoutError:
+                break
+    write("watchdog", {"code": code, "said": said, "err": program.stderr.read() if program.stderr else ""})
+
+
+def main() -> None:
+    """All of it, in order; a part that fails leaves no file."""
+    sys.path.insert(0, str(SHARE))
+    command("doctor", "doctor", "/share/m.onnx", "--json", "-")
+    for name, source in (("v4l2", "/dev/video0"), ("libcamera", "picamera")):
+        command(name, "run", "/share/m.onnx", "--source", source, "--frames", "20", "--json", "-")
+    import golden
+
+    write("golden", golden.digest())
+    write("memory", {"bare": peak(BARE), "ours": peak(OURS)})
+    if "--watchdog" in sys.argv:
+        watchdog()
+
+
+main()
