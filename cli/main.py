@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predict", "say what is on pictures"),
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
     "run": ("run", "camera or video in, live predictions out"),
+    "events": ("events", "list, filter and export what a camera has seen"),
     "bench": ("bench", "measure latency and memory of a model file"),
 }
 
@@ -36,6 +37,7 @@ EXTRA_OF = {
         "train",
     ),
     "cv2": "camera",
+    "paho": "mqtt",
 }
 
 
