@@ -16,7 +16,7 @@ from imago.edge_runtime.errors import StorageError
 FILE = "events.sqlite"
 APPLICATION_ID = 0x696D6167  # "imag"
 BUSY_S = 5.0
-WAL_BYTES = 4 * 2**20
+WAL_PAGES = 256  # of 4096 bytes, then they are folded into the file: the log stays near 1 MB
 
 # Step n brings a database from version n to n + 1 (PRAGMA user_version). Steps are never changed, only added.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -59,7 +59,8 @@ def open_database(folder: Path, *, create: bool = False, durable: bool = True) -
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        database.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        database.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        database.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * 4096}")
         migrate(database, folder)
     except BaseException:
         database.close()

@@ -66,10 +66,7 @@ class Store:
         try:
             self._insert(event)
         except sqlite3.Error as error:
-            if is_damaged(error):
-                self._start_anew()
-            elif not self.crops.make_room(ROOM):
-                raise unwritable(self.folder, error) from error
+            self._mend(error)
             try:
                 self._insert(event)
             except sqlite3.Error as again:
@@ -82,6 +79,15 @@ class Store:
         with contextlib.suppress(sqlite3.Error):
             self._database.close()
         self._lock.release()
+
+    def _mend(self, error: sqlite3.Error) -> None:
+        """Do what can be done about a write that failed."""
+        if is_damaged(error):
+            self._start_anew()
+            return
+        self.crops.make_room(ROOM)
+        with contextlib.suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the log's space back
 
     def _insert(self, event: Event) -> None:
         with transaction(self._database):
