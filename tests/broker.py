@@ -15,9 +15,7 @@ from typing import Any
 
 import pytest
 
-PROGRAM = shutil.which("mosquitto") or (
-    "/usr/sbin/mosquitto" if Path("/usr/sbin/mosquitto").exists() else None
-)
+PROGRAM = shutil.which("mosquitto", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 
 
 def need_mosquitto() -> str:

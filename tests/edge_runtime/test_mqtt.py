@@ -89,7 +89,7 @@ def test_events_arrive_and_home_assistant_is_told(tmp_path: Path, make: Callable
         }
         event = configs["homeassistant/event/trap/visit/config"]
         assert event["state_topic"] == EVENTS
-        assert set(p["event_type"] for p in payloads) <= set(event["event_types"])
+        assert {p["event_type"] for p in payloads} <= set(event["event_types"])
         assert {c["device"]["identifiers"][0] for c in configs.values()} == {"imago-trap"}
         assert len({c["unique_id"] for c in configs.values()}) == len(configs)
         camera.close()
@@ -156,6 +156,8 @@ def test_a_kill_of_the_camera_delivers_again_rather_than_never(tmp_path: Path) -
     assert (outbox.waiting(), outbox.next()) == (0, [])
 
 
+# paho leaves the socket of a failed handshake to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_password_and_encryption(tmp_path: Path, make: Callable[..., Camera]) -> None:
     openssl = shutil.which("openssl")
     passwd = shutil.which("mosquitto_passwd")
@@ -163,7 +165,7 @@ def test_password_and_encryption(tmp_path: Path, make: Callable[..., Camera]) ->
         pytest.skip("openssl or mosquitto_passwd is missing")
     ca, key = tmp_path / "ca.pem", tmp_path / "key.pem"
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
         + ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(ca)],
         check=True,
         capture_output=True,
@@ -178,7 +180,7 @@ def test_password_and_encryption(tmp_path: Path, make: Callable[..., Camera]) ->
         secret.write_text("trap\nsesame\n", encoding="utf-8")
         secret.chmod(0o600)
         url = f"mqtts://localhost:{broker.port}/trap"
-        listener = Listener(plain, EVENTS, user="trap", password="sesame")
+        listener = Listener(plain, EVENTS, user="trap", password="sesame")  # noqa: S106
         for bad in (
             parse_mqtt(url, ca=ca, environment={}),  # no password
             parse_mqtt(
