@@ -21,7 +21,7 @@ from imago.edge_runtime.mqtt.options import MqttOptions, parse_mqtt, read_creden
 from imago.edge_runtime.mqtt.outbox import Outbox
 from imago.edge_runtime.mqtt.publisher import Publisher
 from imago.edge_runtime.records.options import RecordOptions
-from imago.edge_runtime.records.writer import Records
+from imago.edge_runtime.records.sink import Records
 
 from broker import Broker, Listener, free_port, until
 from events_support import LABELS, visit

@@ -22,8 +22,8 @@ from imago.edge_runtime.records import schema
 from imago.edge_runtime.records.crops import crop_path
 from imago.edge_runtime.records.options import RecordOptions
 from imago.edge_runtime.records.query import EventQuery, Record, mark, read_events
+from imago.edge_runtime.records.sink import Records
 from imago.edge_runtime.records.store import Store
-from imago.edge_runtime.records.writer import Records
 from imago.edge_runtime.types import Frame, Score
 
 from events_support import LABELS, NOON, picture, visit
@@ -226,7 +226,7 @@ def test_damage_found_while_writing_is_survived(tmp_path: Path) -> None:
         records.event(visit(n, crop=False))
     records.close()
     state = records.state()
-    assert (state.kept, state.lost) == (3, 0)
+    assert (state.kept, state.refused) == (3, 0)
     assert state.set_aside is not None
     assert len(read(tmp_path)) == 3
 
@@ -269,7 +269,7 @@ def test_no_records_is_a_clear_word(tmp_path: Path) -> None:
         Records(tmp_path / "file")
 
 
-def test_the_writers_thread_keeps_what_it_was_handed(tmp_path: Path) -> None:
+def test_the_sink_keeps_what_it_is_handed(tmp_path: Path) -> None:
     commits: list[int] = []
     records = Records(tmp_path, FREE, outbox=True, on_commit=lambda: commits.append(1))
     events = [visit(n) for n in range(30)]
@@ -279,7 +279,7 @@ def test_the_writers_thread_keeps_what_it_was_handed(tmp_path: Path) -> None:
     records.close()
     records.close()
     state = records.state()
-    assert (state.kept, state.lost, state.waiting, len(commits)) == (30, 1, 0, 30)
+    assert (state.kept, state.refused, len(commits)) == (30, 1, 30)
     assert [record.event for record in read(tmp_path)] == events
     with closing(schema.open_for_reading(tmp_path)) as database:
         lined_up = [row[0] for row in database.execute("SELECT event FROM outbox ORDER BY seq")]

@@ -22,8 +22,8 @@ from imago.edge_runtime.imageio import read_image
 from imago.edge_runtime.records import schema
 from imago.edge_runtime.records.options import RecordOptions
 from imago.edge_runtime.records.query import EventQuery, read_events
+from imago.edge_runtime.records.sink import Records
 from imago.edge_runtime.records.store import Store
-from imago.edge_runtime.records.writer import Records
 
 from events_support import visit
 from powercut import Disk, trace
@@ -163,39 +163,26 @@ def test_on_a_full_disk_crops_make_room_and_events_go_on(small_disk: Path) -> No
     assert set(newest) <= set(kept)
 
 
-def test_what_does_not_fit_waits_in_memory_until_there_is_room(small_disk: Path) -> None:
+def test_what_does_not_fit_can_be_handed_over_again(small_disk: Path) -> None:
     folder, filler = small_disk / "records", small_disk / "others.log"
     records = Records(folder, FREE, outbox=True)
     for number in range(5):
         records.event(visit(number, crop=False))
-    _until(lambda: records.state().kept == 5)
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    for number in range(5, 400):
-        records.event(visit(number, crop=False))
-    _until(lambda: records.state().trouble is not None)
-    stuck = records.state()
-    assert stuck.lost == 0
-    assert stuck.kept + stuck.waiting == 400
-    with closing(schema.open_for_reading(folder)) as database:  # what was committed can be read meanwhile
-        assert len(list(read_events(database, folder, EventQuery()))) >= 5
-    filler.unlink()
-    _until(lambda: records.state().kept == 400)
-    records.close()
-    assert records.state().trouble is None
-    check(folder, set(_ids(folder)), crops=False)
-    assert len(_ids(folder)) == 400
-
-
-def test_a_full_disk_is_a_clear_word(small_disk: Path) -> None:
-    store = Store(small_disk, FREE)
-    with contextlib.suppress(OSError), (small_disk / "others.log").open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    kept = 5
     with pytest.raises(StorageError, match="free some space"):
-        for number in range(1000):
-            store.add(visit(number, crop=False))
+        for number in range(5, 1000):
+            records.event(visit(number, crop=False))
+            kept += 1
+    assert records.state().trouble is not None
+    assert len(_ids(folder)) == kept  # what was committed can be read meanwhile
+    filler.unlink()
+    records.event(visit(2000, crop=False))
+    assert records.state().trouble is None
+    records.close()
+    assert len(check(folder, set(_ids(folder)), crops=False)) == kept + 1
 
 
 def _ids(folder: Path) -> list[str]:
