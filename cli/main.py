@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
     "run": ("run", "camera or video in, live predictions out"),
     "setup": ("setup", "make the environment that the TFLite converter needs"),
+    "events": ("events", "list, filter and export what a camera has seen"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
@@ -51,6 +52,7 @@ EXTRA_OF = {
         "train",
     ),
     "cv2": "camera",
+    "paho": "mqtt",
 }
 
 
