@@ -6,6 +6,8 @@ channels or normalisation, the batch is converted on the training device.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,6 +45,13 @@ def check_teacher(teacher: Ancestor, classes: tuple[str, ...]) -> None:
             given=_listed(teacher.run.classes),
             expected=_listed(classes),
         )
+
+
+class Guide(Protocol):
+    """Whatever has a say in the loss of a training loop."""
+
+    def blend(self, loss: Tensor, inputs: Tensor, logits: Tensor) -> Tensor:
+        """The loss to go down: from the labels' (a scalar), a batch and its logits ``(N, classes)``."""
 
 
 class Teacher:

@@ -38,7 +38,7 @@ from imago.train.checkpoint import (
 )
 from imago.train.config import TrainConfig
 from imago.train.device import Place
-from imago.train.distill import Teacher
+from imago.train.distill import Guide
 from imago.train.interrupt import Interrupted, StopWish
 from imago.train.optim import WeightAverage, freeze_blocks, lr_at, make_optimizer, set_lr
 
@@ -68,7 +68,7 @@ class Loop:
         place: Place,
         folder: Path,
         class_weights: Tensor | None = None,
-        teacher: Teacher | None = None,
+        teacher: Guide | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.config, self.network, self.place, self.folder, self.say = config, network, place, folder, say

@@ -103,6 +103,7 @@ class Run:
             "model": self.model,
             "seed": config.seed,
             "epochs": config.epochs,
+            "augment": config.augment,
             "versions": self.versions,
             **self.lineage,
         }

@@ -19,7 +19,7 @@ from torch import Tensor
 from imago.edge_runtime.errors import DataError, InputError, StorageError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.types import U8
-from imago.train.augment import POLICIES
+from imago.train.augment import POLICIES, usual_policy
 from imago.train.batches import Batches, Normalise
 from imago.train.checkpoint import CHECKPOINT, WEIGHTS
 from imago.train.config import TrainConfig
@@ -121,7 +121,7 @@ def _describe(begin: Start, dataset: Dataset, guide: Ancestor | None) -> Run:
     if guide is not None:
         config = replace(config, teacher=guide.folder)
     if config.augment == "auto":
-        config = replace(config, augment="light" if dataset.layout == "idx" else "standard")
+        config = replace(config, augment=usual_policy(dataset.layout))
     return Run(
         config=config,
         model=built.config.to_dict(),
