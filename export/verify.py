@@ -57,7 +57,7 @@ def compare(wanted: F32, got: F32) -> Verification:
 def self_tested(
     engine: Engine, spec: ModelSpec, images: U8, *, tries: int = 1, tolerance: float = TOLERANCE
 ) -> ModelSpec:
-    """``spec`` with a small picture made of one of ``images`` (uint8 ``(n, H, W, C)``) and ``engine``'s answer.
+    """``spec`` with a small picture of ``images`` (uint8 ``(n, H, W, C)``) and ``engine``'s answer.
 
     tries: of so many pictures the one with the surest answer is taken, which other engines' rounding moves
     least. The engine is closed.

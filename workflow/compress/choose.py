@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from imago.edge_runtime.errors import InputError
+from imago.edge_runtime.errors import GateError, InputError
 from imago.edge_runtime.messages import tr
 from imago.quantize.paired import PairedDrop
 
@@ -163,12 +163,7 @@ def explain(choice: Choice, candidates: Sequence[Measured], gates: Gates) -> str
     """One paragraph for people: what was chosen, what it gains and costs, and why not something else."""
     plain = next(c for c in candidates if c.recipe.plain)
     if choice.best is None:
-        return tr(
-            "Nothing is inside the gates. Nearest: {name}, which {why}. "
-            "Allow more (--max-drop, --max-latency, --max-size), or train a smaller or better network.",
-            name=choice.nearest.recipe.name,
-            why=", ".join(gates.failures(choice.nearest)),
-        )
+        return str(nothing_inside(choice, gates))
     if choice.best.recipe.plain:
         return tr("The plain fp32 model is the best choice: {reasons}.", reasons=_reasons(candidates, gates))
     best = choice.best
@@ -180,12 +175,22 @@ def explain(choice: Choice, candidates: Sequence[Measured], gates: Gates) -> str
         name=best.recipe.name,
         speed=f"{plain.p50_us / best.p50_us:.1f}",
         size=f"{plain.bytes / best.bytes:.1f}",
-        drop=f"{-best.drop.drop:+.2f}",
-        low=f"{-high:+.2f}",
-        high=f"{-low:+.2f}",
+        drop=f"{0.0 - best.drop.drop:+.2f}",
+        low=f"{0.0 - high:+.2f}",
+        high=f"{0.0 - low:+.2f}",
         n=best.drop.n,
         inside=sum(not gates.failures(c) for c in candidates),
         total=len(candidates),
+    )
+
+
+def nothing_inside(choice: Choice, gates: Gates) -> GateError:
+    """What to raise where no candidate keeps to the gates."""
+    return GateError(
+        "nothing is inside the gates; nearest: {name}, which {why}; allow more (--max-drop, --max-latency, "
+        "--max-size), or train a smaller or better network",
+        name=choice.nearest.recipe.name,
+        why=", ".join(gates.failures(choice.nearest)),
     )
 
 

@@ -49,7 +49,7 @@ class CompressOptions:
             for engine in self.engines:
                 for precision in (PRECISIONS[0], *smaller):
                     recipe = Recipe(macs, engine, precision)
-                    if not recipe.plain:
+                    if not recipe.plain and (engine, precision) != ("tflite", "int8-weights"):
                         yield recipe
 
     def making(self) -> dict[str, Any]:

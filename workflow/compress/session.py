@@ -11,26 +11,27 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from imago.edge_runtime.bench import interleaved
 from imago.edge_runtime.classifier import Classifier
-from imago.edge_runtime.engines.select import load_engine
-from imago.edge_runtime.errors import DataError, GateError
+from imago.edge_runtime.errors import DataError
 from imago.edge_runtime.files import replacing, write_text
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import duration
 from imago.export.predict_script import predict_script
 from imago.quantize.calibration import Pictures, pictures
 from imago.quantize.paired import paired_drop
-from imago.quantize.session import side_by_side
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
+from imago.train.interrupt import Interrupted
 from imago.train.lineage import open_ancestor
-from imago.workflow.compress.choose import Choice, Measured, Recipe, choose, explain
+from imago.workflow.compress.choose import Choice, Measured, Recipe, choose, explain, nothing_inside
 from imago.workflow.compress.options import CompressOptions
 from imago.workflow.compress.page import write_page
 from imago.workflow.compress.state import Job, measured, row_of
@@ -103,7 +104,7 @@ def _make_all(workshop: Workshop, val: Pictures, done: dict[str, dict[str, Any]]
     for number, recipe in enumerate(left, 1 + len(recipes) - len(left)):
         began = time.monotonic()
         say(tr("{number}/{count} {name}", number=number, count=len(recipes), name=recipe.name))
-        path = workshop.file(recipe)
+        path = _made(workshop, recipe)
         answers = _answers(path, val)
         drop = paired_drop(val.labels, plain, answers)
         accuracy = float((answers == val.labels).mean())
@@ -111,6 +112,16 @@ def _make_all(workshop: Workshop, val: Pictures, done: dict[str, dict[str, Any]]
         workshop.job.save(done)
         workshop.took(recipe, time.monotonic() - began)
         say(_line(accuracy, path, workshop.seconds_left(left[left.index(recipe) + 1 :])))
+
+
+def _made(workshop: Workshop, recipe: Recipe) -> Path:
+    """The candidate's file; whoever stops here is told how to go on with the whole, not with a part."""
+    try:
+        return workshop.file(recipe)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        raise Interrupted(
+            "stopped while making {name}, nothing is lost; the same command goes on", name=recipe.name
+        ) from stop
 
 
 def _line(accuracy: float, path: Path, left: float) -> str:
@@ -124,13 +135,9 @@ def _line(accuracy: float, path: Path, left: float) -> str:
 
 def _answers(path: Path, val: Pictures) -> Answers:
     """The file's classes for the validation pictures, which the cache holds as the board would make them."""
-    engine = load_engine(path, 1)
-    try:
-        with Classifier(path) as classifier:
-            tensors = val.tensors(classifier.spec.input.layout)
-        return np.array([engine.run(row[None]).argmax() for row in tensors], np.int64)
-    finally:
-        engine.close()
+    with Classifier(path) as classifier:
+        tensors = val.tensors(classifier.spec.input.layout)
+        return np.array([classifier.engine.run(row[None]).argmax() for row in tensors], np.int64)
 
 
 def _timed(
@@ -138,15 +145,15 @@ def _timed(
 ) -> list[Measured]:
     """All files called in turns, so that a noisy moment hits all alike."""
     recipes = [r for r in options.recipes() if r.name in done]
-    engines = {r.name: load_engine(job.model(r), 1) for r in recipes}
-    inputs = {
-        r.name: np.ascontiguousarray(val.tensors("nhwc" if r.engine == "tflite" else "nchw")[:1])
-        for r in recipes
-    }
-    times = side_by_side(engines, inputs, options.runs)
-    for engine in engines.values():
-        engine.close()
-    return [measured(job, r, done[r.name], times[r.name]) for r in recipes]
+    classifiers = {r.name: Classifier(job.model(r)) for r in recipes}
+    calls: dict[str, Callable[[], object]] = {}
+    for name, classifier in classifiers.items():
+        tensor = np.ascontiguousarray(val.tensors(classifier.spec.input.layout)[:1])
+        calls[name] = partial(classifier.engine.run, tensor)
+    times = interleaved(calls, runs=options.runs)
+    for classifier in classifiers.values():
+        classifier.close()
+    return [measured(job, r, done[r.name], float(np.median(times[r.name])) / 1000) for r in recipes]
 
 
 def _finish(
@@ -168,7 +175,7 @@ def _finish(
     say(paragraph)
     say(tr("wrote {model}", model=page))
     if choice.best is None:
-        raise GateError("{reason}", reason=paragraph)
+        raise nothing_inside(choice, options.gates)
     best = _hand_out(job, choice.best)
     return CompressReport(
         job.folder, best, choice, tuple(candidates), paragraph, tuple(final), dataset.generated
@@ -196,6 +203,3 @@ def _hand_out(job: Job, chosen: Measured) -> Path:
         shutil.copyfile(chosen.path, temporary)
     write_text(job.folder / "predict.py", predict_script(target.name))
     return target
-
-
-__all__ = ["CompressReport", "Recipe", "compress"]

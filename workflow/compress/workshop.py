@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
+
+from imago.edge_runtime.classifier import Classifier
+from imago.export.onnx_export import with_self_test, write_model
+from imago.quantize.calibration import pictures
 from imago.quantize.pruning.job import workspace
 from imago.quantize.pruning.options import PruneOptions
 from imago.quantize.pruning.session import prune
 from imago.quantize.pruning.session import resume as resume_pruning
+from imago.quantize.session import QuantiseOptions, quantise_file
+from imago.quantize.tflite import quantise_tflite
+from imago.quantize.weight_only import with_int8_weights
 from imago.train.checkpoint import WEIGHTS
 from imago.train.dataset import Dataset
+from imago.train.run import Run
 from imago.workflow.compress.choose import Recipe
 from imago.workflow.compress.options import CompressOptions
 from imago.workflow.compress.state import Job
@@ -41,7 +51,7 @@ class Workshop:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         if recipe.precision == "fp32":
-            export_run(self._run(recipe.macs), path, overwrite=True)
+            export_run(self._run(recipe.macs), path, overwrite=True, format=recipe.engine)
         else:
             self._quantise(recipe, path)
         return path
@@ -57,6 +67,20 @@ class Workshop:
             options = PruneOptions(macs=macs, epochs=self.options.epochs, threads=self.options.threads)
             prune(self.source, options, folder, data=self.dataset.root, say=self.say)
         return folder
+
+    def _quantise(self, recipe: Recipe, path: Path) -> None:
+        """From the float file of the same network and format."""
+        source = self.file(replace(recipe, precision="fp32"))
+        if recipe.precision == "int8-weights":
+            _store_weights_as_int8(source, path, self.dataset)
+            return
+        options = QuantiseOptions(
+            calibration=self.options.calibration,
+            max_drop=self.options.gates.max_drop,
+            data=Run.load(self.source).config.data,
+        )
+        quantise = quantise_tflite if recipe.engine == "tflite" else quantise_file
+        quantise(source, self.dataset.root, path, options)
 
     def seconds_left(self, recipes: Sequence[Recipe]) -> float:
         """A guess from what similar steps took, and from how long an epoch of the run took."""
@@ -79,3 +103,13 @@ class Workshop:
         epochs = max(1, int(figures["epochs"]))
         wanted = self.options.epochs or max(1, epochs // 2)
         return float(figures["seconds"]) / epochs * wanted * 1.4 * (macs + 1 / 3)
+
+
+def _store_weights_as_int8(source: Path, path: Path, dataset: Dataset) -> None:
+    """The same network and arithmetic from a file a quarter of the size."""
+    with Classifier(source) as classifier:
+        spec = classifier.spec
+    model = with_int8_weights(onnx.load(source))
+    images = pictures(dataset, "val", spec, 1).images
+    fresh = replace(spec, precision="int8-weights", accuracy=(), selftest=None)
+    write_model(model, with_self_test(model, fresh, images), path)
