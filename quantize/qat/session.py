@@ -24,6 +24,7 @@ from imago.edge_runtime.contract import spec_from_metadata
 from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.errors import DataError, InputError, ModelError, StorageError
 from imago.edge_runtime.files import write_json
+from imago.edge_runtime.messages import tr
 from imago.edge_runtime.spec import ModelSpec
 from imago.edge_runtime.types import F32, U8
 from imago.quantize.calibration import Pictures, pictures
@@ -161,6 +162,7 @@ def quantise_aware(
     result = _judged(
         start, write_back(apart, trained), trained, held_out, epochs=at.epoch, best_epoch=at.best_epoch
     )
+    say(_kept(result[1]))
     shutil.rmtree(workspace)
     return result
 
@@ -271,6 +273,23 @@ def _judged(
         alignment=alignment,
     )
     return trained if better else start, facts
+
+
+def _kept(facts: QatFacts) -> str:
+    if not facts.best_epoch:
+        return tr(
+            "no epoch beat the int8 model that it started from ({start} of {n} validation pictures)",
+            start=f"{facts.start:.2%}",
+            n=facts.n,
+        )
+    return tr(
+        "epoch {epoch} of {epochs} is kept: int8 {start} → {reached} of {n} validation pictures",
+        epoch=facts.best_epoch,
+        epochs=facts.epochs,
+        start=f"{facts.start:.2%}",
+        reached=f"{facts.reached:.2%}",
+        n=facts.n,
+    )
 
 
 @torch.inference_mode()
