@@ -106,7 +106,7 @@ def main() -> int:
     )
     parser.add_argument("--update", action="store_true", help="write the expectation")
     parser.add_argument("--repeats", type=int, default=2, help="counts of each, the least holds (2)")
-    parser.add_argument("--only", default="", help="models whose name contains this")
+    parser.add_argument("--only", default="", help="models whose name begins so")
     args = parser.parse_args()
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -115,11 +115,12 @@ def main() -> int:
         system = userland.userland("trixie")
         for model in models(share):
             for board in BOARDS:
-                if args.only in model:
+                if model.startswith(args.only):
                     rows[f"{model} {board}"] = measure(system, share, model, board, args.repeats)
     save("instructions", {"frames": FRAMES, "rows": rows})
     if args.update:
-        EXPECTED.write_text(json.dumps(rows, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        before = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}
+        EXPECTED.write_text(json.dumps(before | rows, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return 0
     lines = compare(json.loads(EXPECTED.read_text(encoding="utf-8")), rows)
     print("\n".join(lines) or f"as expected (within {TOLERANCE:.0%})")

@@ -31,14 +31,15 @@ def load_order(modules: Path, wanted: Sequence[str]) -> list[str]:
     return order
 
 
-def build(root: Path, version: str, wanted: Mapping[str, str], script: Path, target: Path) -> None:
-    """Write the ramdisk for the kernel ``version`` whose modules lie in ``root``; wanted: name → options."""
-    debian.run("depmod", "-b", root, version)
-    modules = root / "usr" / "lib" / "modules" / version
-    files: dict[str, tuple[int, bytes]] = {
-        "bin/busybox": (0o755, (root / "usr" / "bin" / "busybox").read_bytes()),
-        "init": (0o755, script.read_bytes()),
-    }
+def build(kernel: Path, wanted: Mapping[str, str], programs: Mapping[str, Path], target: Path) -> None:
+    """Write the ramdisk.
+
+    kernel: a folder with ``lib/modules/VERSION``. wanted: module → its options. programs: further files, by
+    their place in the ramdisk.
+    """
+    modules = next((kernel / "lib" / "modules").iterdir())
+    debian.run("depmod", "-b", kernel, modules.name)
+    files = {place: (0o755, path.read_bytes()) for place, path in programs.items()}
     lines = []
     for path in load_order(modules, list(wanted)):
         name = Path(path).name

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from emulation import debian
 from emulation.boards import BOARDS, SUITES, Board, Suite
-from emulation.cache import cached
+from emulation.cache import cache_folder, cached
 
 PACKAGES = (
     "base-files",
@@ -99,7 +99,7 @@ class Userland:
         outside = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "BASE": str(self.root),
-            "SCRATCH": str(self.root.with_name(self.root.name + ".scratch")),
+            "SCRATCH": str(cache_folder() / "scratch"),  # each run mounts a tmpfs of its own over it
             "BINFMT": BINFMT,
             "CPUINFO": str(board.cpuinfo),
             "SHARE": str(share),

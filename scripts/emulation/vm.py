@@ -37,6 +37,7 @@ PIDNG = "pidng==4.0.9"  # a source package: its Python files are enough
 MODULES = {
     "virtio_pci": "",
     "virtio_blk": "",
+    "crc32c_generic": "",  # ext4 asks for it by another name
     "ext4": "",
     "9pnet_virtio": "",
     "9p": "",
@@ -48,9 +49,10 @@ MEMORY_MB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A built machine: kernel, initrd and root image in ``folder``."""
+    """A built machine. system: folder with kernel and root image; boot: with the initrd."""
 
-    folder: Path
+    system: Path
+    boot: Path
 
     def run(
         self,
@@ -89,9 +91,9 @@ class Machine:
         command = [
             "qemu-system-aarch64", "-M", "virt", "-cpu", BOARDS[board].cpu, "-smp", "2", "-m", str(memory_mb),
             "-accel", "tcg,thread=multi,tb-size=512", "-nographic", "-no-reboot", "-net", "none",
-            "-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd"),
+            "-kernel", str(self.system / "vmlinuz"), "-initrd", str(self.boot / "initrd"),
             "-append", "console=ttyAMA0 quiet loglevel=3 panic=-1 mitigations=off",
-            "-drive", f"if=none,id=root,file={self.folder / 'root.ext4'},format=raw,snapshot=on",
+            "-drive", f"if=none,id=root,file={self.system / 'root.ext4'},format=raw,snapshot=on",
             "-device", "virtio-blk-pci,drive=root",
             "-virtfs", f"local,path={share},mount_tag=share,security_model=none",
         ]  # fmt: skip
@@ -109,33 +111,46 @@ class Machine:
 def machine() -> Machine:
     """The cached machine; built at the first call (a minute or two). Raises Unavailable."""
     debian.need("mmdebstrap", "qemu-system-aarch64", "mkfs.ext4", "depmod")
-    files = {path.name: path.read_text() for path in sorted(GUEST.iterdir()) if path.is_file()}
-    inputs = [1, PACKAGES, WHEELS, PICAMERA2, PIDNG, MODULES, files]
-    return Machine(cached("machine", inputs, _build))
+    system = cached(
+        "system", [1, PACKAGES, WHEELS, PICAMERA2, PIDNG, (GUEST / "picamera2.append").read_text()], _build
+    )
+    scripts = {path.name: path.read_text() for path in GUEST.iterdir() if path.is_file()}
+    boot = cached("boot", [system.name, MODULES, scripts], lambda work: _build_boot(work, system))
+    return Machine(system, boot)
 
 
 def _build(work: Path) -> None:
-    root = work / "root"
+    """Root image and kernel; modules and busybox are kept beside them for the initrd."""
+    root, kernel = work / "root", work / "kernel"
     debian.extract(root, SUITE, PACKAGES, backported=BACKPORTED)
-    version = next((root / "usr" / "lib" / "modules").iterdir()).name
-    initrd.build(root, version, MODULES, GUEST / "initrd-init", work / "initrd")
     shutil.copy(next((root / "boot").glob("vmlinuz-*")), work / "vmlinuz")
-    for heavy in ("usr/lib/modules", "boot"):
-        shutil.rmtree(root / heavy)
+    shutil.rmtree(root / "boot")
+    (kernel / "usr" / "lib").mkdir(parents=True)
+    (kernel / "lib").symlink_to("usr/lib")
+    (root / "usr" / "lib" / "modules").rename(kernel / "usr" / "lib" / "modules")
+    shutil.copy(root / "usr" / "bin" / "busybox", kernel)
     site = root / "opt" / "site"
     debian.wheels(site, SUITE, WHEELS)
     _picamera2(site)
-    shutil.copy(GUEST / "init", root / "opt" / "init")
-    virtual = root / "usr" / "share" / "libcamera" / "pipeline" / "virtual"
-    virtual.mkdir(parents=True, exist_ok=True)
-    shutil.copy(GUEST / "virtual.yaml", virtual)
     (root / "share").mkdir()
+    (root / "usr" / "share" / "libcamera" / "pipeline" / "virtual").mkdir(parents=True, exist_ok=True)
     megabytes = int(debian.run("du", "-sm", root).split()[0])
     image = work / "root.ext4"
     debian.run(
         "mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", root, image, f"{int(megabytes * 1.25) + 64}M"
     )
     shutil.rmtree(root)
+
+
+def _build_boot(work: Path, system: Path) -> None:
+    """The initrd: it brings the scripts along, so that changing one does not rebuild the image."""
+    files = {
+        "bin/busybox": system / "kernel" / "busybox",
+        "init": GUEST / "initrd-init",
+        "job": GUEST / "init",
+        "virtual.yaml": GUEST / "virtual.yaml",
+    }
+    initrd.build(system / "kernel", MODULES, files, work / "initrd")
 
 
 def _picamera2(site: Path) -> None:
