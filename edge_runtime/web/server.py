@@ -224,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         self._unread = 0
         self.reply_error(status, status.phrase)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a log that grows with every request is no friend of an SD card."""
 
     def _check_framing(self) -> None:
