@@ -39,7 +39,9 @@ class Guard:
         self.token = token
         own = socket.gethostname()
         self._names = {name.lower() for name in ("localhost", own, f"{own}.local", *names)}
-        self._cookie = "" if token is None else hmac.new(token.encode(), b"imago page", hashlib.sha256).hexdigest()
+        self._cookie = (
+            "" if token is None else hmac.new(token.encode(), b"imago page", hashlib.sha256).hexdigest()
+        )
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._lock = threading.Lock()
 

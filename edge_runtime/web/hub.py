@@ -142,7 +142,9 @@ def _scaled(seen: Seen, step: int) -> Seen:
     if step == 1:
         return seen
     subjects = tuple(
-        s if s.box is None else replace(s, box=(s.box[0] // step, s.box[1] // step, s.box[2] // step, s.box[3] // step))
+        s
+        if s.box is None
+        else replace(s, box=(s.box[0] // step, s.box[1] // step, s.box[2] // step, s.box[3] // step))
         for s in seen.subjects
     )
     return replace(seen, subjects=subjects)

@@ -47,12 +47,16 @@ def _records(data: dict[str, object] | None) -> Iterator[str]:
         yield from _one(
             "imago_records_crops_skipped_total", "counter", "Events kept without crop", data["crops_skipped"]
         )
-        yield from _one("imago_records_trouble", "gauge", "1: cannot write now", int(data["trouble"] is not None))
+        yield from _one(
+            "imago_records_trouble", "gauge", "1: cannot write now", int(data["trouble"] is not None)
+        )
 
 
 def _mqtt(data: dict[str, object] | None) -> Iterator[str]:
     if data is not None:
-        yield from _one("imago_mqtt_connected", "gauge", "1: the broker is there", int(bool(data["connected"])))
+        yield from _one(
+            "imago_mqtt_connected", "gauge", "1: the broker is there", int(bool(data["connected"]))
+        )
         yield from _one("imago_mqtt_outbox", "gauge", "Events not delivered yet", data["waiting"])
         yield from _one("imago_mqtt_delivered_total", "counter", "Confirmed by the broker", data["delivered"])
 

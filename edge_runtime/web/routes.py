@@ -1,16 +1,16 @@
 """What the page's server answers, path by path.
 
-    GET  / page.css page.js ui.js icon.svg manifest.json texts/zh.json   the page; for everybody
-    GET  /healthz                        200 while frames keep coming, else 503; for everybody
-    POST /api/login                      {"token": …} → a cookie
-    GET  /api/info /api/status           what runs, and how it is doing
-    GET  /api/frame?after=N              the newest picture after number N; waits for one
-    GET  /stream.mjpg                    the same as an endless MJPEG stream, for other programs
-    GET  /api/events?before=&limit=&label=&unknown=1
-    GET  /api/events/ID/crop             a picture
-    POST /api/events/ID/mark             {"wrong": true, "label": …}
-    POST /api/predict                    a picture → what is on it
-    GET  /metrics                        for Prometheus
+GET  / and what ``assets.py`` lists   the page itself; for everybody
+GET  /healthz                        200 while frames keep coming, else 503; for everybody
+POST /api/login                      {"token": …} → a cookie
+GET  /api/info /api/status           what runs, and how it is doing
+GET  /api/frame?after=N              the newest picture after number N; waits for one
+GET  /stream.mjpg                    the same as an endless MJPEG stream, for other programs
+GET  /api/events?before=&limit=&label=&unknown=1
+GET  /api/events/ID/crop             a picture
+POST /api/events/ID/mark             {"wrong": true, "label": …}
+POST /api/predict                    a picture → what is on it
+GET  /metrics                        for Prometheus
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ class PageHandler(Handler):
         if shot is None:
             self.reply(b"", "image/jpeg", HTTPStatus.NO_CONTENT)
             return
-        self.reply(shot.jpeg, "image/jpeg", X_Imago_Number=str(shot.number), X_Imago_Answer=json.dumps(shot.answer))
+        self.reply(
+            shot.jpeg, "image/jpeg", X_Imago_Number=str(shot.number), X_Imago_Answer=json.dumps(shot.answer)
+        )
 
     def _stream(self) -> None:
         self.close_connection = True
@@ -199,7 +201,8 @@ class PageHandler(Handler):
         kind = (self.headers.get_content_type() or "").lower()
         if not (kind.startswith("image/") or kind == "application/octet-stream"):
             raise Refused(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send a picture with its own Content-Type, such as image/jpeg"
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "send a picture with its own Content-Type, such as image/jpeg",
             )
         if not self.site.decoding.acquire(timeout=WAIT_S):
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "busy with another picture", Retry_After="1")
@@ -210,7 +213,8 @@ class PageHandler(Handler):
         finally:
             self.site.decoding.release()
         top = [
-            {"label": s.label, "index": s.index, "confidence": round(s.confidence, 6)} for s in prediction.top(5)
+            {"label": s.label, "index": s.index, "confidence": round(s.confidence, 6)}
+            for s in prediction.top(5)
         ]
         took = round(1e3 * (time.perf_counter() - began), 2)
         self.reply_json({**top[0], "top": top, "took_ms": took})

@@ -74,7 +74,9 @@ class Server(ThreadingHTTPServer):
                 return
         with contextlib.suppress(OSError):
             request.settimeout(0.1)
-            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            request.sendall(
+                b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -94,7 +96,7 @@ class Server(ThreadingHTTPServer):
             sys.stderr.write(f"imago: web page: {type(error).__name__}: {error}\n")
 
     def server_bind(self) -> None:
-        """As the parent, without asking the network for this machine's name (which may take half a minute)."""
+        """As the parent, without asking the network for this machine's name (it may take half a minute)."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if sys.platform != "win32":  # there the option lets two programs share a port
@@ -145,7 +147,6 @@ class Handler(BaseHTTPRequestHandler):
         """See the standard library."""
         self._reader.deadline = time.monotonic() + HEAD_S
         self._expected = False
-        self._replied = False
         super().handle_one_request()
 
     def do_GET(self) -> None:
@@ -184,7 +185,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> None:
         """Send one whole answer. headers: ``Cache_Control`` for Cache-Control, and so on."""
-        self._replied = True
         if self._unread:  # a body that nobody read: the next request cannot be told from it
             self.close_connection = True
         self.connection.settimeout(SEND_S)
@@ -222,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
         self._unread = 0
         self.reply_error(status, status.phrase)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a log that grows with every request is no friend of an SD card."""
 
     def _check_framing(self) -> None:

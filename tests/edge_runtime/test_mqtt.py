@@ -165,8 +165,10 @@ def test_password_and_encryption(tmp_path: Path, make: Callable[..., Camera]) ->
         pytest.skip("openssl or mosquitto_passwd is missing")
     ca, key = tmp_path / "ca.pem", tmp_path / "key.pem"
     subprocess.run(
-        f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
-        + ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(ca)],
+        [
+            *f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(ca)),
+        ],
         check=True,
         capture_output=True,
     )
