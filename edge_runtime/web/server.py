@@ -119,7 +119,7 @@ class _DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("too slow")
+            raise TimeoutError
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
 

@@ -49,8 +49,9 @@ async function watchStatus() {
       reached = true;
       figures.take(status);
       header();
-      if (status.events.last !== newest) {
-        newest = status.events.last;
+      const kept = status.records ? status.records.kept : status.events.last;  // records: once it is on the disk
+      if (kept !== newest) {
+        newest = kept;
         await visits.reload();
       }
     } catch (error) {
