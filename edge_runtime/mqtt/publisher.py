@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imago.edge_runtime.errors import InputError, MissingDependency, StorageError
+from imago.edge_runtime.events import Event
 from imago.edge_runtime.mqtt.discovery import Topics, discovery_messages, event_payload
 from imago.edge_runtime.mqtt.options import MqttOptions
 from imago.edge_runtime.mqtt.outbox import Outbox
@@ -28,7 +29,7 @@ KEEPALIVE_S = 30
 LONGEST_PAUSE_S = 60
 LOOK_S = 5.0
 STATE_S = 60.0
-CLOSE_S = 5.0
+CLOSE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ class Publisher:
         self._client = self._make_client()
         self._thread = threading.Thread(target=self._work, name="imago-mqtt", daemon=True)
         self._thread.start()
+
+    def event(self, _event: Event) -> None:
+        """As an ``EventSink`` beside ``Records``, which has put the event in line or soon will."""
+        self._wake.set()
 
     def wake(self) -> None:
         """There may be something new; may be called from any thread."""

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SCRIPTS = ("page", "ui", "camera", "visits", "figures", "ask")
 FILES = {
     "/": ("static/index.html", "text/html; charset=utf-8"),
     "/page.css": ("static/page.css", "text/css; charset=utf-8"),
-    "/page.js": ("static/page.js", "text/javascript; charset=utf-8"),
-    "/ui.js": ("static/ui.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"static/{name}.js", "text/javascript; charset=utf-8") for name in SCRIPTS},
     "/icon.svg": ("static/icon.svg", "image/svg+xml"),
     "/manifest.json": ("static/manifest.json", "application/manifest+json"),
     "/texts/zh.json": ("../locale/zh.web.json", "application/json; charset=utf-8"),

@@ -1,6 +1,6 @@
 """What the page's server answers, path by path.
 
-GET  / page.css page.js ui.js icon.svg manifest.json texts/zh.json   the page; for everybody
+GET  / and what ``assets.py`` lists   the page itself; for everybody
 GET  /healthz                        200 while frames keep coming, else 503; for everybody
 POST /api/login                      {"token": …} → a cookie
 GET  /api/info /api/status           what runs, and how it is doing

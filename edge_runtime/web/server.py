@@ -96,7 +96,7 @@ class Server(ThreadingHTTPServer):
             sys.stderr.write(f"imago: web page: {type(error).__name__}: {error}\n")
 
     def server_bind(self) -> None:
-        """As the parent, without asking the network for this machine's name (which may take half a minute)."""
+        """As the parent, without asking the network for this machine's name (it may take half a minute)."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if sys.platform != "win32":  # there the option lets two programs share a port
@@ -119,7 +119,7 @@ class _DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("too slow")
+            raise TimeoutError
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
 
@@ -147,7 +147,6 @@ class Handler(BaseHTTPRequestHandler):
         """See the standard library."""
         self._reader.deadline = time.monotonic() + HEAD_S
         self._expected = False
-        self._replied = False
         super().handle_one_request()
 
     def do_GET(self) -> None:
@@ -186,7 +185,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> None:
         """Send one whole answer. headers: ``Cache_Control`` for Cache-Control, and so on."""
-        self._replied = True
         if self._unread:  # a body that nobody read: the next request cannot be told from it
             self.close_connection = True
         self.connection.settimeout(SEND_S)
