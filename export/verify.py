@@ -57,9 +57,9 @@ def compare(wanted: F32, got: F32) -> Verification:
 def self_tested(
     engine: Engine, spec: ModelSpec, images: U8, *, tries: int = 1, tolerance: float = TOLERANCE
 ) -> ModelSpec:
-    """``spec`` with a small picture made of one of ``images`` (uint8 ``(n, H, W, C)``) and ``engine``'s answer.
+    """``spec`` with a small picture (from ``images``, uint8 ``(n, H, W, C)``) and ``engine``'s answer to it.
 
-    tries: of so many pictures the one with the surest answer is taken, which other engines' rounding moves
+    tries: of so many pictures the one with the surest answer is taken: rounding in other engines moves it
     least. The engine is closed.
     """
     found = []
