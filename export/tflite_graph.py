@@ -1,4 +1,4 @@
-"""A TFLite network as something one can change: tensors, operators, and the passes that both exports need.
+"""A TFLite network as something one can change: tensors and operators.
 
 The file is read into the schema's own Python objects (``ai_edge_litert``), changed there and packed again.
 """
@@ -19,7 +19,7 @@ TYPES = {code: name for name, code in vars(schema.TensorType).items() if isinsta
 NUMPY = {"FLOAT32": np.float32, "INT8": np.int8, "UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64}
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Version of an operator that works with the types imago gives it; the rest keep what the converter wrote.
-VERSIONS = {"QUANTIZE": 2, "ADD": 2, "MUL": 2}
+VERSIONS = {"QUANTIZE": 2, "ADD": 2, "MUL": 2, "PAD": 1}
 
 Array = npt.NDArray[Any]
 
@@ -161,62 +161,6 @@ class Network:
         builder = flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
-
-
-def fold_input_gain(network: Network) -> None:
-    """``Conv(pad(x·g + o))`` becomes ``Conv'(pad(x + o/g))`` with ``W' = W·g``: a pass over the picture less.
-
-    Where the converter has folded both already (convolutions without padding), nothing is left to do.
-    """
-    chain = _input_chain(network)
-    if chain is None:
-        return
-    multiply, add, convolution = chain
-    gain, offset = network.constant(multiply.inputs[1]), network.constant(add.inputs[1])
-    weight = network.constant(convolution.inputs[1])
-    if gain is None or offset is None or weight is None:
-        return
-    channels = weight.shape[3]  # (out, h, w, in)
-    wide = np.broadcast_to(gain.reshape(-1).astype(np.float64), channels)
-    network.replace_constant(convolution, 1, (weight * wide).astype(np.float32))
-    network.replace_constant(add, 1, (offset / gain.astype(np.float64)).astype(np.float32))
-    network.rewire(multiply.outputs[0], multiply.inputs[0])
-    network.remove(multiply)
-
-
-def _input_chain(network: Network) -> tuple[Any, Any, Any] | None:
-    """``MUL → ADD → (PAD) → CONV_2D`` from the input on (after its CAST), each used once, or None."""
-    found, tensor = [], network.input
-    for kind in ("CAST", "MUL", "ADD", "PAD", "CONV_2D"):
-        users = network.users(tensor)
-        if len(users) != 1:
-            return None
-        if network.kind(users[0]) != kind:
-            if kind in ("CAST", "PAD"):
-                continue
-            return None
-        if kind in ("MUL", "ADD", "CONV_2D"):
-            if users[0].inputs[0] != tensor:
-                return None
-            found.append(users[0])
-        tensor = users[0].outputs[0]
-    return found[0], found[1], found[2]
-
-
-def strip(network: Network) -> None:
-    """Remove names and notes of the converter: they say nothing to a user, and cost bytes."""
-    model = network.model
-    model.description = b"imago"
-    model.metadata, model.metadataBuffer = None, None
-    network.graph.name = b"main"
-    for number, tensor in enumerate(network.graph.tensors):
-        tensor.name = str(number).encode()
-        if tensor.quantization is not None and tensor.quantization.scale is None:
-            tensor.quantization = None
-    network.graph.tensors[network.input].name = b"image"
-    network.graph.tensors[network.output].name = b"probabilities"
-    for signature in model.signatureDefs or []:
-        signature.inputs[0].name, signature.outputs[0].name = b"image", b"probabilities"
 
 
 def _drop_unused(model: Any) -> None:

@@ -59,7 +59,7 @@ def self_tested(
 ) -> ModelSpec:
     """``spec`` with a small picture of ``images`` (uint8 ``(n, H, W, C)``) and ``engine``'s answer.
 
-    tries: of so many pictures the one with the surest answer is taken, which other engines' rounding moves
+    tries: of so many pictures the one with the surest answer is taken: rounding in other engines moves it
     least. The engine is closed.
     """
     found = []

@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from imago.edge_runtime.engines.litert import LiteRtEngine
 from imago.export.tflite_export import engine_probabilities
-from imago.export.tflite_graph import WEIGHTED, Network, strip
+from imago.export.tflite_graph import WEIGHTED, Network
+from imago.export.tflite_passes import strip
 from imago.quantize.tflite_passes import absorb_scalars, decompose_hard_swish, float_core, uint8_front
 from imago.quantize.tflite_ranges import Observed, as_statistics, observe
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from imago.export.deployable import Deployable
-from imago.export.tflite_graph import Network, fold_input_gain, strip
+from imago.export.tflite_graph import Network
+from imago.export.tflite_passes import simplify
 from imago.train.run import Run
 
 
@@ -23,8 +24,7 @@ def work(job: Mapping[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
     converted = convert(deployable, (run.input.height, run.input.width, run.input.channels))
     tell(1)
     network = Network(converted)
-    fold_input_gain(network)
-    strip(network)
+    simplify(network)
     Path(job["target"]).write_bytes(network.to_bytes())
     tell(1)
     import litert_torch
