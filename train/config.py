@@ -74,7 +74,7 @@ class TrainConfig:
     freeze: str = "none"
     unfreeze_every: int = 0
     teacher: Path | None = None
-    distill_weight: float = 0.7
+    distill_weight: float = 0.9
     distill_temperature: float = 4.0
     device: str = "auto"
     precision: str = "auto"
