@@ -79,11 +79,13 @@ class PruneOptions:
 
     def retraining(self, own: TrainConfig, step: int, init: Path, teacher: Path) -> TrainConfig:
         """How step 1 .. ``steps`` retrains a network of a run that was trained with ``own``."""
-        last = self.epochs or max(1, own.epochs // 2)
+        last, usual = self.epochs or max(1, own.epochs // 2), TrainConfig()
         return replace(
             own,
             init=init,
             teacher=teacher,
+            distill_weight=usual.distill_weight,
+            distill_temperature=usual.distill_temperature,
             model="",
             width_mult=None,
             size=0,

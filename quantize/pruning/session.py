@@ -37,7 +37,7 @@ from imago.train.lineage import Ancestor, open_ancestor, require_same
 from imago.train.loop import predict_logits
 from imago.train.models.registry import ModelConfig
 from imago.train.results import ordered_batches
-from imago.train.run import SAMPLE, Run
+from imago.train.run import RUN_FILE, SAMPLE, Run
 
 Say = Callable[[str], None]
 Answers = npt.NDArray[np.int64]
@@ -132,7 +132,7 @@ class _Work:
     def _cut(self, step: int) -> None:
         """Write the run folder of the narrower network; ``run.json`` last, which makes it whole."""
         folder, options = self.job.cut(step), self.job.options
-        if (folder / "run.json").is_file():
+        if (folder / RUN_FILE).is_file():
             return
         source = self.job.trained(step - 1)
         run = Run.load(source)

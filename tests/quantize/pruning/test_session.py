@@ -95,9 +95,8 @@ def test_a_pruned_run_is_read_without_the_pruning_library(pruned: Path) -> None:
         "from imago.train.run import Run; p = Path(sys.argv[1]); print(Run.load(p).load_module(p).c1)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev")}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(pruned)], env=env, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", code, str(pruned)]
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Conv2d(1, " in done.stdout
 
