@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from imago.cli.common import Output, Parser, add_json
 from imago.cli.model_args import add_model, open_classifier, positive, positive_number, size
-from imago.cli.tuned_args import add_tuned, apply_tuned
 from imago.cli.run_outputs import add_outputs, open_outputs, shared
+from imago.cli.tuned_args import add_tuned, apply_tuned
 from imago.edge_runtime.messages import tr
 
 if TYPE_CHECKING:

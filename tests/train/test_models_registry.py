@@ -194,9 +194,10 @@ def test_a_damaged_description_is_one_clear_error(data: dict[str, object]) -> No
         ModelConfig.from_dict(data)
 
 
-def test_pruned_networks_of_a_later_version_are_told() -> None:
-    with pytest.raises(ModelError, match="newer imago"):
-        build_from_config(ModelConfig("lenet5", 3, 1, 32, 32, arch={"c1": 4}))
+@pytest.mark.parametrize("arch", [{"nowhere": (4, 1, 1)}, {"c1": (4,)}, {"c1": (400, 1, 1)}])
+def test_widths_that_are_not_this_networks_are_told(arch: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(ModelError):
+        build_from_config(ModelConfig("lenet5", 3, 1, 32, 32, arch=arch))
 
 
 def test_timm_is_asked_for_when_it_is_not_there() -> None:
