@@ -37,7 +37,8 @@ PICAMERA2 = "picamera2==0.3.38"
 PIDNG = "pidng==4.0.9"  # a source package: its Python files are enough
 # What tests import; picamera2 itself looks for cameras when it is imported.
 WARM_UP = (
-    "import numpy, json, subprocess, PIL.Image, onnxruntime, cv2, simplejpeg, piexif, av, jsonschema, videodev2; "
+    "import numpy, json, subprocess, PIL.Image, onnxruntime, cv2, simplejpeg, piexif, av, jsonschema, "
+    "videodev2; "
     "import compileall; [compileall.compile_dir(f'/opt/site/{d}', quiet=2) for d in ('picamera2', 'pidng')]"
 )
 MODULES = {
