@@ -114,6 +114,11 @@ def generate(argv: Sequence[str]) -> int:
     parser.add_argument("--per-class", type=int, default=120, metavar="N", help=tr("pictures per class"))
     parser.add_argument("--size", type=int, default=96, metavar="PIXELS", help=tr("side of the pictures"))
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=tr("another number, other pictures"))
+    parser.add_argument(
+        "--background",
+        action="store_true",
+        help=tr("one more class, of pictures without an insect: a camera sees mostly that"),
+    )
     parser.add_argument("--video", type=Path, metavar="FILE", help=tr("also make a video as a camera would"))
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help=tr("length of the video"))
     args = parser.parse_args(argv)
@@ -125,7 +130,9 @@ def generate(argv: Sequence[str]) -> int:
 
     output = Output(None)
     if args.out is not None:
-        make_dataset(args.out, per_class=args.per_class, size=args.size, seed=args.seed, progress=True)
+        make_dataset(
+            args.out, per_class=args.per_class, size=args.size, seed=args.seed, background=args.background
+        )
         output.say(tr("generated pictures are in {path}", path=args.out))
     if args.video is not None:
         make_video(args.video, seconds=args.seconds, seed=args.seed)

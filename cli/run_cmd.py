@@ -1,8 +1,10 @@
-"""``imago run``: camera or video in, live predictions out."""
+"""``imago run``: camera or video in, live predictions and events out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +14,19 @@ from imago.cli.tuned_args import add_tuned, apply_tuned
 from imago.edge_runtime.messages import tr
 
 if TYPE_CHECKING:
-    from imago.edge_runtime.loop import RunStats
+    from imago.edge_runtime.cameras.base import Source
+    from imago.edge_runtime.classifier import Classifier
+    from imago.edge_runtime.events import EventSink, Viewer
+    from imago.edge_runtime.loop import Loop, RunStats
     from imago.edge_runtime.sinks import Sink
+    from imago.edge_runtime.spec import ModelSpec
 
 EXAMPLES = (
     "imago run insects.onnx --source picamera",
-    "imago run insects.onnx --source /dev/video0 --size 640x480",
+    "imago run insects.onnx --source /dev/video0 --size 1280x720 --events visits.jsonl --max-fps 5",
     "imago run --tuned tune.json --source picamera",
-    "imago run insects.onnx --source video.mp4 --jsonl seen.jsonl",
-    "imago run insects.onnx --source rtsp://192.168.1.20/stream --seconds 60 --json summary.json",
+    "imago run insects.onnx --source video.mp4 --jsonl seen.jsonl --motion off",
+    "imago run insects.onnx --source rtsp://192.168.1.20/stream --roi 0.25,0.25,0.5,0.5 --seconds 60",
 )
 
 
@@ -31,25 +37,82 @@ def parser() -> Parser:
     )
     add_model(p, optional=True)
     add_tuned(p)
-    p.add_argument(
+    _source_flags(p)
+    _watch_flags(p)
+    group = p.add_argument_group(tr("when to stop"))
+    group.add_argument("--frames", type=positive, help=tr("stop after so many frames"))
+    group.add_argument("--seconds", type=positive_number, help=tr("stop after so many seconds"))
+    group = p.add_argument_group(tr("where it goes"))
+    group.add_argument(
+        "--jsonl", type=Path, metavar="FILE", help=tr("write one JSON object per frame to FILE")
+    )
+    group.add_argument(
+        "--events", type=Path, metavar="FILE", help=tr("append one JSON object per visit to FILE")
+    )
+    add_json(p)
+    return p
+
+
+def _source_flags(p: argparse.ArgumentParser) -> None:
+    group = p.add_argument_group(tr("camera"))
+    group.add_argument(
         "--source",
         required=True,
         help=tr(
             "picamera, /dev/video0 (or 0), rtsp://…, http://…, a video, a folder, a picture, or synthetic"
         ),
     )
-    p.add_argument(
+    group.add_argument(
         "--size", type=size, metavar="WxH", help=tr("picture size to ask the camera for (640x480)")
     )
-    p.add_argument("--fps", type=positive_number, help=tr("frames a second to ask for, or to play a file at"))
-    p.add_argument(
+    group.add_argument(
+        "--fps", type=positive_number, help=tr("frames a second to ask for, or to play a file at")
+    )
+    group.add_argument(
+        "--max-fps",
+        type=positive_number,
+        metavar="N",
+        help=tr("look at no more than N frames a second, and sleep in between"),
+    )
+    group.add_argument(
         "--realtime", action="store_true", help=tr("play a file as a camera would: late frames are lost")
     )
-    p.add_argument("--frames", type=positive, help=tr("stop after so many frames"))
-    p.add_argument("--seconds", type=positive_number, help=tr("stop after so many seconds"))
-    p.add_argument("--jsonl", type=Path, metavar="FILE", help=tr("write one JSON object per frame to FILE"))
-    add_json(p)
-    return p
+    group.add_argument(
+        "--roi",
+        metavar="X,Y,W,H",
+        help=tr("look at this part only: pixels, or shares of the picture (0.25,0.25,0.5,0.5)"),
+    )
+
+
+def _watch_flags(p: argparse.ArgumentParser) -> None:
+    from imago.edge_runtime.decide.options import DecisionOptions
+    from imago.edge_runtime.watch import MODES
+
+    default = DecisionOptions()
+    group = p.add_argument_group(tr("visits"))
+    group.add_argument(
+        "--motion",
+        choices=MODES,
+        default="auto",
+        help=tr(
+            "on: classify only what moves, in full resolution; off: always the whole picture; "
+            "auto: the whole picture while something that fills it moves (auto)"
+        ),
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=default.threshold,
+        metavar="P",
+        help=tr("confidence below which a visit is called unknown") + " (%(default)s)",
+    )
+    group.add_argument(
+        "--gap",
+        type=positive_number,
+        default=default.gap_s,
+        metavar="S",
+        help=tr("a visit ends after S seconds out of sight") + " (%(default)s)",
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,31 +121,100 @@ def main(argv: Sequence[str]) -> int:
     out = Output(args.json)
     apply_tuned(args)
     with open_classifier(args) as classifier:
-        from imago.edge_runtime.cameras.base import open_source
-        from imago.edge_runtime.loop import STALL_S, Loop, LoopOptions, stopping_on_signals
-        from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink
+        from imago.edge_runtime.cameras.base import is_camera
+        from imago.edge_runtime.loop import stopping_on_signals
 
-        spec = classifier.spec
-        stall = max(STALL_S, 3 / args.fps) if args.fps else STALL_S
-        options = LoopOptions(args.frames, args.seconds, stall)
-        source = open_source(
-            args.source, size=args.size, fps=args.fps, realtime=args.realtime, target=spec.input
-        )
-        sinks: list[Sink] = [ConsoleSink(spec, out.stream)]
+        opener = _opener(args, classifier.spec)
+        source = opener()
         try:
-            if args.jsonl:
-                sinks.append(JsonLinesSink(args.jsonl))
-            loop = Loop(classifier, source, sinks, options)
+            loop = _loop(args, classifier, source, opener if is_camera(args.source) else None, out)
             with stopping_on_signals(loop):
                 out.say(
-                    tr("{name} looks at {source}; Ctrl-C ends", name=spec.name, source=source.description)
+                    tr(
+                        "{name} looks at {source}; Ctrl-C ends",
+                        name=classifier.spec.name,
+                        source=source.description,
+                    )
                 )
                 stats = loop.run()
         finally:
             source.close()
     _summary(out, stats)
-    out.result({"model": args.model.name, "name": spec.name, "source": source.description, **stats.to_dict()})
+    out.result(
+        {
+            "model": args.model.name,
+            "name": classifier.spec.name,
+            "source": source.description,
+            **stats.to_dict(),
+        }
+    )
     return 0
+
+
+def _opener(args: argparse.Namespace, spec: ModelSpec) -> Callable[[], Source]:
+    from imago.edge_runtime.cameras.base import open_source
+
+    return partial(
+        open_source, args.source, size=args.size, fps=args.fps, realtime=args.realtime, target=spec.input
+    )
+
+
+def _loop(
+    args: argparse.Namespace,
+    classifier: Classifier,
+    source: Source,
+    reopen: Callable[[], Source] | None,
+    out: Output,
+) -> Loop:
+    from imago.edge_runtime.cameras.folder import FolderSource
+    from imago.edge_runtime.capture import STALL_S
+    from imago.edge_runtime.decide.options import DecisionOptions
+    from imago.edge_runtime.loop import Loop, LoopOptions
+    from imago.edge_runtime.notify import Notifier
+    from imago.edge_runtime.roi import Roi
+    from imago.edge_runtime.watch import Watch
+
+    decisions = DecisionOptions(threshold=args.threshold, gap_s=args.gap)
+    watch = Watch(
+        classifier,
+        classifier.spec.labels,
+        source=source.description,
+        model=classifier.spec.name,
+        mode=args.motion,
+        decisions=decisions,
+        roi=Roi.parse(args.roi) if args.roi else None,
+    )
+    unrelated = isinstance(source, FolderSource)  # its pictures have no time: nothing moves, nobody visits
+    stall = max(STALL_S, 3 / args.fps) if args.fps else STALL_S
+    sinks, events, viewers = _outputs(args, classifier.spec, out)
+    return Loop(
+        classifier if unrelated else watch,
+        source,
+        sinks,
+        LoopOptions(args.frames, args.seconds, stall, args.max_fps),
+        events=events,
+        viewers=viewers,
+        reopen=reopen,
+        notifier=Notifier.from_environment(),
+        say=out.say,
+    )
+
+
+def _outputs(
+    args: argparse.Namespace, spec: ModelSpec, out: Output
+) -> tuple[list[Sink], list[EventSink], list[Viewer]]:
+    """Where predictions, events and frames go."""
+    from imago.edge_runtime.event_sinks import EventConsole, EventLinesSink
+    from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink
+
+    sinks: list[Sink] = [ConsoleSink(spec, out.stream)]
+    events: list[EventSink] = [EventConsole(spec, out.stream)]
+    viewers: list[Viewer] = []
+    if args.jsonl:
+        sinks.append(JsonLinesSink(args.jsonl))
+    if args.events:
+        events.append(EventLinesSink(args.events))
+    return sinks, events, viewers
 
 
 def _summary(out: Output, stats: RunStats) -> None:
@@ -96,6 +228,29 @@ def _summary(out: Output, stats: RunStats) -> None:
             reason=stats.stopped_by,
         )
     )
+    if stats.idle:
+        out.say(
+            tr(
+                "nothing moved in {idle} of them; the model was asked {calls} times",
+                idle=stats.idle,
+                calls=stats.calls,
+            )
+        )
+    out.say(tr("{count} visits, {lost} of them lost", count=stats.events, lost=stats.events_lost))
+    if stats.failures:
+        out.say(
+            tr(
+                "the camera failed {failures} times and came back {reopened} times; "
+                "{seconds:.0f} s without pictures",
+                failures=stats.failures,
+                reopened=stats.reopened,
+                seconds=stats.downtime_s,
+            )
+        )
+    _percentiles(out, stats)
+
+
+def _percentiles(out: Output, stats: RunStats) -> None:
     rows = (
         (tr("preprocessing + engine"), stats.latency),
         (tr("age of the picture at its answer"), stats.age),

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from imago.edge_runtime.sinks import Seen
-from imago.edge_runtime.types import Frame, Score
+from imago.edge_runtime.types import Box, Frame, Score
 
-Box = tuple[int, int, int, int]
+__all__ = ["Box", "Event", "EventSink", "Viewer", "event_id"]
 
 
 def event_id(start: float) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 from imago.edge_runtime.errors import StorageError
 from imago.edge_runtime.messages import language, tr
 from imago.edge_runtime.spec import ModelSpec
-from imago.edge_runtime.types import Prediction
+from imago.edge_runtime.types import Prediction, Subject
 
 REDRAW_S = 0.1
 
@@ -21,7 +21,9 @@ class Seen:
     """One processed frame, without its pixels (they may already be the camera's again).
 
     index, name: the frame's. time_s: since the loop began. latency_us: preprocessing and engine.
-    age_us: from the moment the picture was taken until the answer was there.
+    age_us: from the moment the picture was taken until the answer was there. idle: nothing moved, the model
+    was not asked, and prediction is the one that knows nothing (all classes alike). subjects: what is there,
+    by the decisions.
     """
 
     index: int
@@ -30,6 +32,8 @@ class Seen:
     prediction: Prediction
     latency_us: float
     age_us: float
+    idle: bool = False
+    subjects: tuple[Subject, ...] = ()
 
 
 def printable(text: str) -> str:
@@ -55,7 +59,7 @@ class ConsoleSink:
     def __init__(self, spec: ModelSpec, stream: TextIO) -> None:
         self._stream, self._terminal = stream, stream.isatty()
         self._names = [printable(spec.display(index, language())) for index in range(len(spec.labels))]
-        self._label, self._drawn, self._period, self._last = -1, -math.inf, 0.0, -math.inf
+        self._label, self._drawn, self._period, self._last = -2, -math.inf, 0.0, -math.inf
 
     def write(self, seen: Seen) -> None:
         """See ``Sink.write``."""
@@ -63,7 +67,7 @@ class ConsoleSink:
             now = seen.time_s - self._last
             self._period = 0.9 * self._period + 0.1 * now if self._period else now
         self._last = seen.time_s
-        index = seen.prediction.index
+        index = -1 if seen.idle else seen.prediction.index
         if seen.name:  # a picture of a folder: each has its line
             self._put(f"{self._line(seen, index)}  {printable(Path(seen.name).name)}\n")
         elif self._terminal:
@@ -75,6 +79,12 @@ class ConsoleSink:
         self._label = index
 
     def _line(self, seen: Seen, index: int) -> str:
+        if index < 0:
+            return tr(
+                "{time:8.2f} s  nothing moves  ({rate:.1f} frames/s)",
+                time=seen.time_s,
+                rate=1 / self._period if self._period else 0.0,
+            )
         return tr(
             "{time:8.2f} s  {label}  {percent:.1f} %  ({rate:.1f} frames/s, {latency:.2f} ms)",
             time=seen.time_s,
@@ -96,7 +106,9 @@ class ConsoleSink:
 
 
 class JsonLinesSink:
-    """One JSON object a frame, appended to a new file as it goes (each line is whole on disk or absent).
+    """One JSON object for every frame that the model was asked about, appended to a new file as it goes.
+
+    Each line is whole on disk or absent.
 
     Raises StorageError where the file cannot be written.
     """
@@ -113,7 +125,7 @@ class JsonLinesSink:
 
     def write(self, seen: Seen) -> None:
         """See ``Sink.write``."""
-        if self._file is None:
+        if self._file is None or seen.idle:
             return
         prediction = seen.prediction
         record = {

@@ -12,6 +12,7 @@ import numpy.typing as npt
 Color = Literal["rgb", "bgr", "gray"]
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
+Box = tuple[int, int, int, int]  # left, top, width, height in pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,9 @@ class Frame:
 
     image: uint8, ``(H, W, 3)`` for rgb/bgr or ``(H, W)`` for gray; may be a view into camera memory.
     timestamp_ns: when the picture was taken, on ``time.monotonic_ns``'s clock (0: not known).
-    index: running number within its source. name: file name, where there is one.
+    index: running number within its source. name: file name, where there is one. media_s: seconds from
+    the start of a recording, None for a camera; decisions keep time by it, so that a film played as
+    fast as possible has the same events.
 
     A frame that borrows camera memory hands it back in ``release``; use it as a context manager.
     """
@@ -30,6 +33,7 @@ class Frame:
     timestamp_ns: int = 0
     index: int = 0
     name: str = ""
+    media_s: float | None = None
     on_release: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -40,6 +44,11 @@ class Frame:
             raise ValueError(f"a {self.color} frame cannot have shape {shape}")
         if 0 in shape:
             raise ValueError(f"an empty frame: {shape}")
+
+    @property
+    def time_s(self) -> float:
+        """The moment it shows, in seconds, to measure durations within one source."""
+        return self.timestamp_ns / 1e9 if self.media_s is None else self.media_s
 
     def release(self) -> None:
         """Give borrowed camera memory back; harmless where there is none."""
@@ -60,6 +69,19 @@ class Score:
     label: str
     index: int
     confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something that is in the picture now, by the decisions (smoothed over time, above their threshold).
+
+    score: its likeliest class. unknown: not sure enough to say so. box: in the frame's pixels, None for the
+    whole frame.
+    """
+
+    score: Score
+    unknown: bool = False
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class Source(Protocol):
 
     live: frames come at the source's own pace and old ones are worth nothing; otherwise every frame
     counts and waits until it is taken. description: one line for people, without passwords.
+    A source may have an attribute ``wanted``; the loop puts a function there that says whether the next frame
+    would be used, to be asked before a frame is decoded, and at least once a frame: it is the sign of life.
     """
 
     live: bool
@@ -31,6 +33,14 @@ class Source(Protocol):
     def close(self) -> None:
         """Give the device back; an iteration under way in another thread ends. Harmless when called twice."""
         ...
+
+
+def is_camera(uri: str) -> bool:
+    """Whether ``uri`` names something endless, to be opened again when it fails; not a file or folder."""
+    kind, _, rest = uri.partition(":")
+    if kind in ("picamera", "synthetic") and not rest.startswith("//"):
+        return True
+    return uri.isdigit() or uri.startswith("/dev/video") or re.match(r"[a-z]+://", uri) is not None
 
 
 def open_source(

@@ -24,12 +24,21 @@ DEFAULT_FPS = 30.0  # where a file does not say
 class VideoSource:
     """Frames of one opened ``cv2.VideoCapture``, bgr.
 
-    pace: for files; None where the device keeps the pace. Running out ends a file, and is a
-    CameraError for a live source.
+    pace: for files. fps: a recording's own rate, which its pictures are dated by; None: live. Running out
+    ends a file (``endless`` false), and is a CameraError for a camera.
     """
 
-    def __init__(self, capture: Any, description: str, *, live: bool, pace: Pace, endless: bool) -> None:
-        self.live, self.description = live, description
+    def __init__(
+        self,
+        capture: Any,
+        description: str,
+        *,
+        live: bool,
+        pace: Pace,
+        endless: bool,
+        fps: float | None = None,
+    ) -> None:
+        self.live, self.description, self._fps = live, description, fps
         self._capture, self._pace, self._endless = capture, pace, endless
         self._reading = threading.Lock()
 
@@ -40,7 +49,10 @@ class VideoSource:
                 image = self._capture.read()[1] if self._pace.open else None
             if image is None:
                 break
-            yield Frame(image, "gray" if image.ndim == 2 else "bgr", time.monotonic_ns(), index)
+            media_s = None if self._fps is None else index / self._fps
+            yield Frame(
+                image, "gray" if image.ndim == 2 else "bgr", time.monotonic_ns(), index, media_s=media_s
+            )
             index += 1
         if not self._pace.open:
             return
@@ -70,7 +82,9 @@ def open_file(path: Path, *, fps: float | None, realtime: bool) -> VideoSource:
     rate = capture.get(cv2.CAP_PROP_FPS)
     own = rate if 0 < rate <= 1000 else DEFAULT_FPS
     pace = Pace(fps or (own if realtime else None))
-    return VideoSource(capture, tr("video {path}", path=path), live=realtime, pace=pace, endless=False)
+    return VideoSource(
+        capture, tr("video {path}", path=path), live=realtime, pace=pace, endless=False, fps=own
+    )
 
 
 def open_device(uri: str, *, size: Size | None, fps: float | None) -> VideoSource:

@@ -25,7 +25,7 @@ from imago.edge_runtime.files import replacing, write_json
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import Progress
 from imago.edge_runtime.types import U8
-from imago.train.generate.photo import DRAWN, draw_insect, draw_photo
+from imago.train.generate.photo import DRAWN, draw_empty, draw_insect, draw_photo
 from imago.train.generate.video import make_video
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 CLASSES = tuple(DRAWN)
+BACKGROUND = "background"
 DISPLAY_NAMES_ZH = {
     "ant": "蚂蚁",
     "bee": "蜜蜂",
@@ -48,6 +49,7 @@ DISPLAY_NAMES_ZH = {
     "dragonfly": "蜻蜓",
     "ladybird": "瓢虫",
 }
+NAMES_ZH = {**DISPLAY_NAMES_ZH, BACKGROUND: "背景"}
 VERSION = 1  # goes up when the same seed gives other pictures
 SPLITS = ("train", "val", "test")
 MIN_PER_CLASS, MIN_SIZE = 7, 16  # below 7 a split would stay empty
@@ -72,12 +74,14 @@ def make_dataset(
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,
+    background: bool = False,
 ) -> None:
     """Write ``out/{train,val,test}/CLASS/NNNN.jpg`` and ``out/generated.json``; all or nothing.
 
     per_class: pictures of each class over all splits, at least 7. size: side in pixels. workers:
     processes (None: what the machine and the amount are worth). Each picture has a seed of its own, made
     from seed, split, class and number: no picture is in two splits, and workers change nothing.
+    background: one more class, of pictures without an insect, for models that watch through a camera.
     Raises StorageError where ``out`` already holds something or cannot be written; InputError.
     """
     out = Path(out)
@@ -86,17 +90,18 @@ def make_dataset(
         raise StorageError(
             "{path} exists and is not empty; choose another folder or remove it first", path=out
         )
-    total = per_class * len(CLASSES)
+    kinds = (*CLASSES, BACKGROUND) if background else CLASSES
+    total = per_class * len(kinds)
     count = (
         workers if workers is not None else min(os.cpu_count() or 1, MAX_WORKERS, total // WORTH_A_PROCESS)
     )
     with replacing(out) as temporary:
-        jobs = _plan(temporary, per_class, size, seed)
+        jobs = _plan(temporary, kinds, per_class, size, seed)
         with Progress(total, tr("drawing insects")) as bar:
             bar.enabled = bar.enabled and progress
             for drawn in _draw_all(jobs, count):
                 bar.advance(drawn)
-        write_json(temporary / "generated.json", _facts(per_class, size, seed))
+        write_json(temporary / "generated.json", _facts(kinds, per_class, size, seed))
         if out.exists():
             out.rmdir()  # empty; Windows renames onto nothing only
 
@@ -119,7 +124,7 @@ def _check(per_class: int, size: int, seed: int) -> None:
         raise InputError("the seed is {seed}; give 0 or more", seed=seed)
 
 
-def _facts(per_class: int, size: int, seed: int) -> dict[str, Any]:
+def _facts(kinds: tuple[str, ...], per_class: int, size: int, seed: int) -> dict[str, Any]:
     return {
         "generator": "imago insects",
         "version": VERSION,
@@ -127,16 +132,16 @@ def _facts(per_class: int, size: int, seed: int) -> dict[str, Any]:
         "per_class": per_class,
         "size": size,
         "counts": split_counts(per_class),
-        "classes": list(CLASSES),
-        "display_names": {"zh": DISPLAY_NAMES_ZH},
+        "classes": list(kinds),
+        "display_names": {"zh": {kind: NAMES_ZH[kind] for kind in kinds}},
     }
 
 
-def _plan(root: Path, per_class: int, size: int, seed: int) -> list[Job]:
+def _plan(root: Path, kinds: tuple[str, ...], per_class: int, size: int, seed: int) -> list[Job]:
     """Every picture to draw; makes their folders."""
     jobs: list[Job] = []
     for split, name in enumerate(SPLITS):
-        for label, kind in enumerate(CLASSES):
+        for label, kind in enumerate(kinds):
             folder = root / name / kind
             folder.mkdir(parents=True)
             for i in range(split_counts(per_class)[name]):
@@ -173,7 +178,9 @@ def _draw_chunk(jobs: Iterable[Job]) -> int:
     done = 0
     for file, split, label, index, seed, size in jobs:
         rng = np.random.default_rng([seed, split, label, index, size])
-        Path(file).write_bytes(_jpeg(draw_photo(CLASSES[label], rng, size), int(rng.integers(55, 96))))
+        empty = label == len(CLASSES)
+        picture = draw_empty(rng, size) if empty else draw_photo(CLASSES[label], rng, size)
+        Path(file).write_bytes(_jpeg(picture, int(rng.integers(55, 96))))
         done += 1
     return done
 

@@ -63,6 +63,23 @@ def draw_photo(kind: str, rng: Random, size: int) -> U8:
     return camera(rng, picture)
 
 
+def draw_empty(rng: Random, size: int) -> U8:
+    """A photograph of no insect, RGB uint8 ``(size, size, 3)``: ground, clutter and grass, near or far.
+
+    What a model has to see in training to know that nothing is there.
+    """
+    whole = round(size * rng.uniform(1, 3))
+    picture, _ = ground(rng, (whole, whole))
+    light = rng.uniform(0, 2 * math.pi)
+    for _ in range(int(rng.integers(0, 3))):
+        scatter(rng, picture, light)
+    if rng.random() < 0.3:
+        grass(rng, picture)
+    expose(rng, picture)
+    left, top = rng.integers(0, whole - size + 1, 2)
+    return camera(rng, np.ascontiguousarray(picture[top : top + size, left : left + size]))
+
+
 def set_apart(rng: Random, picture: F32, sprite: U8) -> None:
     """Lighten or darken the ground (in place) where the insect would vanish on it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +55,7 @@ def make_video(
     turns. Raises InputError and, where nothing can be written, StorageError.
     """
     path = Path(path)
-    _check(path, seconds, fps, size)
+    check_film(path, seconds, fps, size)
     rng = np.random.default_rng([seed, 77])
     scene, solid = ground(rng, (size[1], size[0]))
     light = rng.uniform(0, 2 * math.pi)
@@ -62,22 +63,17 @@ def make_video(
     expose(rng, scene)
     visits = _visits(rng, seconds, light, float(scene.mean()))
     spans: list[list[float]] = [[] for _ in visits]
-    with replacing(path) as temporary:
-        writer = cv2.VideoWriter(
-            str(temporary), cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()]), fps, size
-        )
-        if not writer.isOpened():
-            raise StorageError("this OpenCV cannot write {path}; choose a name that ends in .avi", path=path)
-        try:
-            for index in range(round(seconds * fps)):
-                now = index / fps
-                frame = scene.copy()
-                for visit, span in zip(visits, spans, strict=True):
-                    if visit.start <= now < visit.end and _show(frame, visit, now, solid):
-                        span.append(now)
-                writer.write(_sensor(rng, frame)[:, :, ::-1])
-        finally:
-            writer.release()
+
+    def frames() -> Iterator[U8]:
+        for index in range(round(seconds * fps)):
+            now = index / fps
+            frame = scene.copy()
+            for visit, span in zip(visits, spans, strict=True):
+                if visit.start <= now < visit.end and _show(frame, visit, now, solid):
+                    span.append(now)
+            yield _sensor(rng, frame)
+
+    write_film(path, frames(), fps, size)
     truth = [
         {"label": visit.kind, "start_s": round(span[0], 3), "end_s": round(span[-1] + 1 / fps, 3)}
         for visit, span in zip(visits, spans, strict=True)
@@ -87,7 +83,23 @@ def make_video(
     return truth
 
 
-def _check(path: Path, seconds: float, fps: int, size: tuple[int, int]) -> None:
+def write_film(path: Path, frames: Iterable[U8], fps: int, size: tuple[int, int]) -> None:
+    """Write frames, rgb uint8 ``(height, width, 3)``, as a video; all or nothing. Raises StorageError."""
+    with replacing(path) as temporary:
+        writer = cv2.VideoWriter(
+            str(temporary), cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()]), fps, size
+        )
+        if not writer.isOpened():
+            raise StorageError("this OpenCV cannot write {path}; choose a name that ends in .avi", path=path)
+        try:
+            for frame in frames:
+                writer.write(frame[:, :, ::-1])
+        finally:
+            writer.release()
+
+
+def check_film(path: Path, seconds: float, fps: int, size: tuple[int, int]) -> None:
+    """Raises InputError where such a video cannot be made."""
     if path.suffix.lower() not in CODECS:
         raise InputError("{path} does not end in .avi or .mp4; choose one of these", path=path)
     if not (seconds * fps >= 1 and 1 <= fps <= 120):
@@ -121,7 +133,7 @@ def _visits(rng: Random, seconds: float, light: float, brightness: float) -> lis
         visits.append(
             _Visit(
                 kind=kind,
-                seed=_visible(rng, kind, brightness),
+                seed=visible_individual(rng, kind, brightness),
                 start=slot * (i + GAP),
                 end=slot * (i + 1),
                 come=come,
@@ -133,7 +145,7 @@ def _visits(rng: Random, seconds: float, light: float, brightness: float) -> lis
     return visits
 
 
-def _visible(rng: Random, kind: str, brightness: float) -> int:
+def visible_individual(rng: Random, kind: str, brightness: float) -> int:
     """Seed of an individual that stands out from a ground of that brightness (the best of a few)."""
     seeds = [int(seed) for seed in rng.integers(2**31, size=CANDIDATES)]
 
