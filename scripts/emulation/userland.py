@@ -109,7 +109,7 @@ class Userland:
         Path(outside["SCRATCH"]).mkdir(exist_ok=True)
         words = [f"{key}={value}" for key, value in inside.items()]
         return subprocess.run(
-            [*NAMESPACES, "sh", "-c", ENTER, "sh", *words, *command],
+            [*(FIXED if counter else ()), *NAMESPACES, "sh", "-c", ENTER, "sh", *words, *command],
             env=outside,
             capture_output=True,
             text=True,
@@ -119,6 +119,7 @@ class Userland:
         )
 
 
+FIXED = ("setarch", "-R")  # no random addresses: where memory lies decides which copy loops run
 NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
 
 
