@@ -36,3 +36,16 @@ def imago(
         env=full,
         check=False,
     )
+
+
+def need_converter() -> Path:
+    """Folder of a finished TFLite converter (``IMAGO_TFLITE_ENV``); skips where there is none; CI fails."""
+    from imago.export.converter_env import FOLDER_VARIABLE, ConverterEnv
+
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder and ConverterEnv(Path(folder)).state() == "ready":
+        return Path(folder)
+    message = f"no TFLite converter: {FOLDER_VARIABLE}=FOLDER imago setup tflite, and set the variable"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
