@@ -128,8 +128,6 @@ class Handler(BaseHTTPRequestHandler):
     """One connection; ``answer`` is for the routes to fill in."""
 
     protocol_version = "HTTP/1.1"
-    server_version = "imago"
-    sys_version = ""
     _expected = False
 
     def answer(self) -> None:
@@ -221,6 +219,10 @@ class Handler(BaseHTTPRequestHandler):
         self.command = getattr(self, "command", None) or "GET"
         self._unread = 0
         self.reply_error(status, status.phrase)
+
+    def version_string(self) -> str:
+        """Not more than a name for ``Server``."""
+        return "imago"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a log that grows with every request is no friend of an SD card."""
