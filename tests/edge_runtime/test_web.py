@@ -330,16 +330,12 @@ def test_many_viewers_cost_one_encoding() -> None:
         thread.start()
     index = 0
     while any(thread.is_alive() for thread in threads):
-        until(
-            lambda: (
-                hub.viewers == sum(t.is_alive() for t in threads) or not any(t.is_alive() for t in threads)
-            )
-        )
+        until(lambda: hub.viewers == sum(map(threading.Thread.is_alive, threads)))
         if hub.wants():
             hub.show(picture(index), seen(index))
             index += 1
         time.sleep(0.002)
-    assert hub.encoded <= 12
+    assert hub.encoded <= 20  # eighty pictures were looked at
     assert not hub.wants()
     hub.close()
     assert hub.wait(0, 10) is not None  # the last one, at once
@@ -460,7 +456,7 @@ def test_one_connection_many_requests(camera: Camera) -> None:
     [
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", b"501"),
         (
-            b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            POST.encode() + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
             b"501",
         ),
         (b"GET /\r\n\r\n", b"505"),
