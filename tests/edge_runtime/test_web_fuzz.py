@@ -93,6 +93,7 @@ VALUES = [
 HEADERS = st.lists(
     st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES) | st.text(max_size=20)), max_size=6
 )
+Pairs = list[tuple[str, str]]
 HOST = st.sampled_from([[("Host", "localhost")], []])  # without one of ours, little is looked at
 STATUSES = {100, 200, 304, 400, 401, 403, 404, 405, 411, 413, 414, 415, 421, 431, 501, 503, 505}
 
