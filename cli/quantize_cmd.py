@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,46 @@ from imago.edge_runtime.errors import StorageError
 from imago.edge_runtime.messages import tr
 
 if TYPE_CHECKING:
-    from imago.quantize.session import QuantiseReport
+    from imago.quantize.measure import Measured
+    from imago.quantize.options import QuantiseOptions
+    from imago.quantize.report import QuantiseReport
+    from imago.quantize.sensitivity import LayerSensitivity
 
 EXAMPLES = (
     "imago quantize insects.onnx --calibrate photos/",
     "imago quantize insects.onnx --calibrate photos/ -o small.onnx --max-drop 1",
+    "imago quantize insects.onnx --calibrate photos/ --precision int8-weights",
+    "imago quantize insects.onnx --calibrate photos/ --sensitivity",
 )
+SHOWN = 12  # layers in the table of --sensitivity; the picture and --json have them all
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; exit code 1 where int8 is not recommended (the file is written all the same)."""
+    args = _parser().parse_args(argv)
+    out = Output(args.json)
+    from imago.quantize.options import QuantiseOptions
+
+    options = QuantiseOptions(
+        calibration=args.count,
+        max_drop=args.max_drop,
+        precision=args.precision,
+        mixed=not args.no_mixed,
+        data=data_options(args),
+    )
+    if args.sensitivity:
+        return _sensitivity(args, out, options)
+    from imago.quantize.session import quantise_file
+
+    target = args.out or args.model.with_name(f"{args.model.stem}-int8.onnx")
+    _refuse_existing(args, target)
+    report = quantise_file(args.model, args.calibrate, target, options)
+    _tell(out, report)
+    out.result(report.to_dict())
+    return 0 if report.recommended else 1
+
+
+def _parser() -> argparse.ArgumentParser:
     p = Parser("quantize", "Make an int8 version of a model, and say whether it is worth having.", EXAMPLES)
     p.add_argument("model", type=Path, help=tr("fp32 model file that imago export wrote"))
     p.add_argument(
@@ -31,58 +62,106 @@ def main(argv: Sequence[str]) -> int:
     p.add_argument("-o", "--out", type=Path, help=tr("int8 model file (default: <model>-int8.onnx)"))
     p.add_argument("--count", type=int, default=256, help=tr("calibration pictures (%(default)s)"))
     p.add_argument("--max-drop", type=float, default=0.5, help=tr("points that may be lost (%(default)s)"))
+    p.add_argument(
+        "--precision",
+        choices=("auto", "int8", "int8-weights"),
+        default="auto",
+        help=tr(
+            "int8: integer arithmetic; int8-weights: small file, float arithmetic; "
+            "auto: integers where they are faster here and good enough"
+        ),
+    )
+    p.add_argument(
+        "--no-mixed", action="store_true", help=tr("keep no layer float, even where too much is lost")
+    )
+    p.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help=tr("show which layers int8 hurts (table, and picture beside the model) and write no model"),
+    )
     p.add_argument("--force", action="store_true", help=tr("replace files that exist"))
     add_json(p)
-    args = p.parse_args(argv)
-    out = Output(args.json)
-    from imago.quantize.session import QuantiseOptions, quantise_file
+    return p
 
-    options = QuantiseOptions(calibration=args.count, max_drop=args.max_drop, data=data_options(args))
-    target = args.out or args.model.with_name(f"{args.model.stem}-int8.onnx")
+
+def _refuse_existing(args: argparse.Namespace, target: Path) -> None:
     if target.exists() and not args.force:
         raise StorageError("{path} exists already; add --force to replace it", path=target)
-    report = quantise_file(args.model, args.calibrate, target, options)
-    _tell(out, report)
-    out.result(report.to_dict())
-    return 0 if report.recommended else 1
+
+
+def _sensitivity(args: argparse.Namespace, out: Output, options: QuantiseOptions) -> int:
+    from imago.quantize.sensitivity_chart import write_sensitivity_chart
+    from imago.quantize.session import file_sensitivities
+
+    picture = (args.out or args.model).with_name(f"{args.model.stem}-sensitivity.png")
+    _refuse_existing(args, picture)
+    layers = file_sensitivities(args.model, args.calibrate, options)
+    write_sensitivity_chart(picture, layers, args.model.stem)
+    _tell_layers(out, layers)
+    out.say(tr("wrote {model}", model=f"{picture}, {picture.with_suffix('.svg').name}"))
+    out.result(
+        {
+            "model": str(args.model),
+            "picture": str(picture),
+            "layers": [layer.to_dict() for layer in layers],
+        }
+    )
+    return 0
+
+
+def _tell_layers(out: Output, layers: Sequence[LayerSensitivity]) -> None:
+    out.say(tr("how far the answers move (KL divergence, nats); SQNR of the logits"))
+    out.say(tr("int8 alone   SQNR, dB   saved if float     MACs   layer"))
+    for layer in sorted(layers, key=lambda x: x.alone, reverse=True)[:SHOWN]:
+        out.say(
+            f"{layer.alone:10.2e}   {layer.sqnr_db:8.1f}   {layer.gain:+14.2e}   "
+            f"{layer.macs / 1e6:5.2f}M   {layer.label} ({layer.operator})"
+        )
+    if len(layers) > SHOWN:
+        out.say(tr("… and {n} less sensitive layers", n=len(layers) - SHOWN))
 
 
 def _tell(out: Output, r: QuantiseReport) -> None:
-    low, high = r.drop.interval
+    versions = r.versions
+    fp32 = versions[0].fp32_us
     data = tr(" (generated data)") if r.generated else ""
-    out.say(tr("                 fp32       int8"))
-    out.say(
-        tr(
-            "accuracy     {fp32}   {int8}   on {n} {split} pictures{data}",
-            fp32=f"{r.fp32_accuracy:8.2%}",
-            int8=f"{r.int8_accuracy:8.2%}",
-            n=r.drop.n,
-            split=r.split,
-            data=data,
-        )
-    )
-    out.say(
-        tr(
-            "size, kB     {fp32}   {int8}",
-            fp32=f"{r.fp32_bytes / 1000:8.1f}",
-            int8=f"{r.int8_bytes / 1000:8.1f}",
-        )
-    )
-    out.say(
-        tr(
-            "p50, µs      {fp32}   {int8}   engine alone, one thread",
-            fp32=f"{r.fp32_us:8.0f}",
-            int8=f"{r.int8_us:8.0f}",
-        )
-    )
-    out.say(
-        tr(
-            "drop: {drop} points, 95 % interval {low} to {high} ({scheme})",
-            drop=f"{r.drop.drop:+.2f}",
-            low=f"{low:+.2f}",
-            high=f"{high:+.2f}",
-            scheme=r.scheme,
-        )
-    )
+    n = tr("accuracy on {n} {split} pictures{data}", n=r.drop.n, split=r.split, data=data)
+    out.say(_row("fp32", (v.precision for v in versions)))
+    out.say(_row(f"{r.fp32_accuracy:.2%}", (f"{v.accuracy:.2%}" for v in versions), n))
+    out.say(_row(f"{r.fp32_bytes / 1000:.1f}", (f"{v.bytes / 1000:.1f}" for v in versions), tr("size, kB")))
+    times = (f"{v.us * fp32 / v.fp32_us:.0f}" for v in versions)  # each was raced against fp32 by itself
+    out.say(_row(f"{fp32:.0f}", times, tr("p50, µs: engine alone, one thread, side by side")))
+    for version in versions:
+        _tell_version(out, version)
     out.say(r.reason())
     out.say(tr("wrote {model}", model=r.target))
+
+
+def _row(first: str, others: Iterable[str], label: str = "") -> str:
+    """Numbers first: whatever the language of the label, the columns stand."""
+    return "".join(f"{cell:>14}" for cell in (first, *others)) + f"   {label}".rstrip()
+
+
+def _tell_version(out: Output, v: Measured) -> None:
+    low, high = v.drop.interval
+    out.say(
+        tr(
+            "{precision}: {drop} points lost, 95 % interval {low} to {high} ({scheme})",
+            precision=v.precision,
+            drop=f"{v.drop.drop:+.2f}",
+            low=f"{low:+.2f}",
+            high=f"{high:+.2f}",
+            scheme=v.scheme,
+        )
+    )
+    if v.kernels is not None and v.kernels.integer:
+        out.say(
+            tr(
+                "   {n} nodes run in integers; float: {floats}; conversions between the two: {conversions}",
+                n=v.kernels.integer,
+                floats=v.kernels.summary() or "-",
+                conversions=v.kernels.conversions,
+            )
+        )
+    if v.floats:
+        out.say(tr("   kept float, since int8 lost too much there: {layers}", layers=", ".join(v.floats)))

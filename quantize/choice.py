@@ -18,9 +18,11 @@ from imago.quantize.calibration import Pictures
 from imago.quantize.kernels import kernels
 from imago.quantize.measure import Measured, accuracy, side_by_side
 from imago.quantize.mixed import mixed
+from imago.quantize.onnx_view import label
 from imago.quantize.options import QuantiseOptions
 from imago.quantize.paired import PairedDrop, paired_drop
-from imago.quantize.ptq import Candidate, Tried, probabilities, quantise, steps
+from imago.quantize.plan import weighted_nodes
+from imago.quantize.ptq import Candidate, Tried, answers, quantise, steps
 from imago.quantize.report import INT8, INT8_WEIGHTS
 from imago.quantize.sensitivity import LayerSensitivity, sensitivities
 from imago.quantize.weight_only import with_int8_weights
@@ -90,7 +92,7 @@ class _Job:
     @cached_property
     def wanted(self) -> npt.NDArray[np.int64]:
         """The float model's answers."""
-        return probabilities(self.engine, self.questions).argmax(1)
+        return answers(self.engine, self.questions)
 
     def integers(self) -> Version:
         """int8, with the worst layers in float where that is needed, helps and still pays."""
@@ -115,7 +117,8 @@ class _Job:
 
     def _measured(self, made: Candidate) -> Version:
         onnx.checker.check_model(made.model, full_check=True)
-        figures = self._figures(made.model, INT8, made.scheme, tuple(sorted(made.floats)))
+        kept = [label(n) for n in weighted_nodes(made.network.view) if n.name in made.floats]
+        figures = self._figures(made.model, INT8, made.scheme, tuple(kept))
         return Version(made.model, figures)
 
     def _figures(
@@ -123,13 +126,13 @@ class _Job:
     ) -> Measured:
         data = model.SerializeToString()
         engine = OrtEngine(data)
-        answers = probabilities(engine, self.questions).argmax(1)
+        given = answers(engine, self.questions)
         times = side_by_side({"fp32": self.engine, "small": engine}, self.questions[:1], self.options.runs)
         return Measured(
             precision=precision,
             scheme=scheme,
-            accuracy=accuracy(self.gate.labels, answers),
-            drop=paired_drop(self.gate.labels, self.wanted, answers),
+            accuracy=accuracy(self.gate.labels, given),
+            drop=paired_drop(self.gate.labels, self.wanted, given),
             bytes=len(data),
             us=times["small"],
             fp32_us=times["fp32"],
@@ -138,8 +141,8 @@ class _Job:
         )
 
     def _drop(self, model: onnx.ModelProto) -> PairedDrop:
-        answers = probabilities(OrtEngine(model.SerializeToString()), self.questions).argmax(1)
-        return paired_drop(self.gate.labels, self.wanted, answers)
+        given = answers(OrtEngine(model.SerializeToString()), self.questions)
+        return paired_drop(self.gate.labels, self.wanted, given)
 
 
 def _searched(model: onnx.ModelProto, tensors: U8) -> Candidate:
@@ -154,8 +157,6 @@ def _choosers(tensors: U8) -> U8:
 
 
 def _sensitivities(candidate: Candidate, held_out: U8) -> tuple[LayerSensitivity, ...]:
-    from imago.quantize.plan import weighted_nodes
-
     total = 2 * len(weighted_nodes(candidate.network.view))
     with Progress(total, tr("measuring layers")) as bar:
         return sensitivities(candidate, held_out, bar.advance)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from imago.edge_runtime.engines.base import Engine
@@ -175,6 +176,12 @@ def _scheme(ways: str, weights: WeightOptions) -> str:
 def probabilities(engine: Engine, tensors: U8) -> F32:
     """float32 ``(n, classes)``, one picture at a time."""
     return np.stack([engine.run(row[None]) for row in tensors])
+
+
+def answers(engine: Engine, tensors: U8) -> npt.NDArray[np.int64]:
+    """Index of the likeliest class of each picture, ``(n,)``."""
+    given: npt.NDArray[np.int64] = probabilities(engine, tensors).argmax(1)
+    return given
 
 
 def divergence(wanted: F32, got: F32) -> float:

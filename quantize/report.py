@@ -44,6 +44,22 @@ class QuantiseReport:
     measured: tuple[Measured, ...] = ()
 
     @property
+    def versions(self) -> tuple[Measured, ...]:
+        """Every version that was held against fp32; the one that was written where only that is known."""
+        written = Measured(
+            precision=self.precision,
+            scheme=self.scheme,
+            accuracy=self.int8_accuracy,
+            drop=self.drop,
+            bytes=self.int8_bytes,
+            us=self.int8_us,
+            fp32_us=self.fp32_us,
+            kernels=self.kernels,
+            floats=self.floats,
+        )
+        return self.measured or (written,)
+
+    @property
     def faster(self) -> bool:
         """Whether the small file is at least as fast here, as far as this machine can tell."""
         return self.int8_us <= NOISE * self.fp32_us

@@ -12,7 +12,7 @@ import onnx
 from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.types import F32, U8
 from imago.quantize.layer_weights import output_axis
-from imago.quantize.onnx_view import Node, View
+from imago.quantize.onnx_view import Node, View, label
 from imago.quantize.plan import weighted_nodes
 from imago.quantize.ptq import FLOOR, Candidate, divergence, probabilities
 from imago.quantize.qdq import quantised
@@ -22,12 +22,14 @@ from imago.quantize.qdq import quantised
 class LayerSensitivity:
     """One layer (Conv, Gemm or MatMul with its input, output and what follows it).
 
-    alone: divergence in nats where only this layer is int8. sqnr_db: power of the logits over that of their
-    error, in the same case. gain: how much the divergence falls where only this layer is float (may be
-    negative: errors also cancel). weights, macs: numbers of weights and of multiplications per picture.
+    name: of the node; label: for people. alone: divergence in nats where only this layer is int8. sqnr_db:
+    power of the logits over that of their error, in the same case. gain: how much the divergence falls where
+    only this layer is float (may be negative: errors also cancel). weights, macs: numbers of weights and of
+    multiplications per picture.
     """
 
     name: str
+    label: str
     operator: str
     weights: int
     macs: int
@@ -38,7 +40,8 @@ class LayerSensitivity:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {
-            "name": self.name,
+            "layer": self.label,
+            "node": self.name,
             "operator": self.operator,
             "weights": self.weights,
             "macs": self.macs,
@@ -69,6 +72,7 @@ def sensitivities(
         found.append(
             LayerSensitivity(
                 name=node.name,
+                label=label(node),
                 operator=node.op_type,
                 weights=int(view.constants[node.input[1]].size),
                 macs=_macs(view, node, shapes),
