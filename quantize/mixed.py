@@ -26,7 +26,7 @@ def mixed(
     order = ranked(layers)
     wanted = probabilities(OrtEngine(candidate.network.view.model.SerializeToString()), held_out)
     for count in _counts(int(SHARE * len(order))):
-        floats = candidate.floats | {layer.name for layer in order[:count]}
+        floats = candidate.floats.union(*(layer.island for layer in order[:count]))
         model = remade(candidate, floats)
         got = probabilities(OrtEngine(model.SerializeToString()), held_out)
         scheme = f"{candidate.scheme}, {count} of {len(order)} layers float"

@@ -20,16 +20,16 @@ from imago.quantize.qdq import quantised
 
 @dataclass(frozen=True, slots=True)
 class LayerSensitivity:
-    """One layer (Conv, Gemm or MatMul with its input, output and what follows it).
+    """One layer (Conv, Gemm or MatMul) with the nodes around it that carry no weights.
 
-    name: of the node; label: for people. alone: divergence in nats where only this layer is int8. sqnr_db:
+    label: for people. island: names of its nodes. alone: divergence in nats where only this layer is int8. sqnr_db:
     power of the logits over that of their error, in the same case. gain: how much the divergence falls where
     only this layer is float (may be negative: errors also cancel). weights, macs: numbers of weights and of
     multiplications per picture.
     """
 
-    name: str
     label: str
+    island: frozenset[str]
     operator: str
     weights: int
     macs: int
@@ -41,7 +41,6 @@ class LayerSensitivity:
         """JSON form."""
         return {
             "layer": self.label,
-            "node": self.name,
             "operator": self.operator,
             "weights": self.weights,
             "macs": self.macs,
@@ -65,14 +64,15 @@ def sensitivities(
     whole = divergence(wanted, _answers(candidate.model, held_out))
     found = []
     for node in weighted_nodes(view):
-        alone = _answers(remade(candidate, everything - {node.name}), held_out)
+        names = island(view, node)
+        alone = _answers(remade(candidate, everything - names), held_out)
         advance()
-        without = _answers(remade(candidate, candidate.floats | {node.name}), held_out)
+        without = _answers(remade(candidate, candidate.floats | names), held_out)
         advance()
         found.append(
             LayerSensitivity(
-                name=node.name,
                 label=label(node),
+                island=names,
                 operator=node.op_type,
                 weights=int(view.constants[node.input[1]].size),
                 macs=_macs(view, node, shapes),
@@ -87,6 +87,25 @@ def sensitivities(
 def remade(candidate: Candidate, floats: frozenset[str]) -> onnx.ModelProto:
     """``candidate`` with other nodes in float."""
     return quantised(candidate.network, candidate.ranges, candidate.weights, floats)
+
+
+def island(view: View, layer: Node) -> frozenset[str]:
+    """Names of ``layer`` and of all nodes between it and the next weighted ones, on either side.
+
+    A layer in float gains little while what it reads was rounded on the way to it.
+    """
+    weighted = {node.output[0] for node in weighted_nodes(view)}
+    names, todo = {layer.name}, [(name, True) for name in view.inputs(layer)]
+    todo += [(name, False) for name in layer.output]
+    while todo:
+        tensor, upward = todo.pop()
+        near = [view.maker[tensor]] if upward and tensor in view.maker else []
+        for node in near if upward else view.users[tensor]:
+            if node.output[0] in weighted or node.op_type == "Cast" or node.name in names:
+                continue
+            names.add(node.name)
+            todo += [(name, upward) for name in (view.inputs(node) if upward else node.output)]
+    return frozenset(names)
 
 
 def sqnr_db(wanted: F32, got: F32) -> float:

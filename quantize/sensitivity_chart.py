@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from imago.quantize.sensitivity import LayerSensitivity
-from imago.train.charts import BLUE, INK, RED, Pen, write_chart
+from imago.train.charts import BLUE, INK, MUTED, Pen, write_chart
 
 MOST = 60  # bars that can be read; of more layers the most sensitive are shown
 LEAST = 1e-7  # nats; where the logarithmic axis ends
@@ -22,29 +21,25 @@ def write_sensitivity_chart(target: Path, layers: Sequence[LayerSensitivity], ti
 
 
 def _draw(layers: Sequence[LayerSensitivity], title: str, pen: Pen) -> Figure:
-    worst = sorted(layers, key=lambda layer: max(layer.alone, layer.gain))[-MOST:]
+    worst = sorted(layers, key=lambda layer: layer.alone)[-MOST:]
     shown = [layer for layer in layers if layer in worst]
-    at = np.arange(len(shown))
-    figure = Figure(figsize=(8.6, 1.6 + 0.24 * len(shown)), layout="constrained")
+    at = range(len(shown))
+    figure = Figure(figsize=(8.6, 1.3 + 0.2 * len(shown)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(at - 0.2, [max(x.alone, LEAST) for x in shown], height=0.38, color=BLUE)
-    axes.barh(at + 0.2, [max(x.gain, LEAST) for x in shown], height=0.38, color=RED)
+    values = [max(layer.alone, LEAST) for layer in shown]
+    axes.barh(at, values, height=0.7, color=BLUE)
+    for place, value, layer in zip(at, values, shown, strict=True):
+        axes.text(value * 1.12, place, f"{layer.sqnr_db:.0f} dB", va="center", fontsize=7, color=MUTED)
     axes.set_xscale("log")
-    axes.set_xlim(left=LEAST)
+    axes.set_xlim(LEAST, 4 * max(values))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_yticks(at, [f"{layer.label}  {layer.operator}" for layer in shown])
     axes.tick_params(axis="y", labelcolor=INK, labelsize=7.5)
     axes.grid(False, axis="y")
-    axes.set_xlabel(pen.words("how far the answers move (KL divergence, nats)"))
-    axes.set_title(title, pad=34)
-    _above(axes, pen.words("only this layer is int8"), BLUE)
-    _above(axes, pen.words("saved where only this layer is float"), RED, 0.42)
+    axes.set_title(pen.words("what int8 does in one layer alone") + f": {title}")
+    note = pen.words("how far the answers move (KL divergence, nats); SQNR of the logits")
     if len(shown) < len(layers):
-        axes.set_xlabel(f"{axes.get_xlabel()}; {pen.words('the most sensitive layers are shown')}")
+        note += "; " + pen.words("the most sensitive layers are shown")
+    axes.set_xlabel(note)
     return figure
-
-
-def _above(axes: Axes, text: str, color: str, x: float = 0.0) -> None:
-    axes.annotate(
-        text, (x, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color=color, fontsize=9
-    )
