@@ -70,6 +70,10 @@ class Candidate:
     floats: frozenset[str] = frozenset()
     tried: tuple[Tried, ...] = ()
 
+    def exact(self) -> onnx.ModelProto:
+        """The same nodes with unrounded weights (``qdq.quantised(exact=True)``)."""
+        return quantised(self.network, self.ranges, self.weights, self.floats, exact=True)
+
 
 def steps(pictures: int) -> int:
     """How often ``quantise`` calls ``advance`` for that many calibration pictures."""

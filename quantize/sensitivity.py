@@ -22,10 +22,10 @@ from imago.quantize.qdq import quantised
 class LayerSensitivity:
     """One layer (Conv, Gemm or MatMul) with the nodes around it that carry no weights.
 
-    label: for people. island: names of its nodes. alone: divergence in nats where only this layer is int8. sqnr_db:
-    power of the logits over that of their error, in the same case. gain: how much the divergence falls where
-    only this layer is float (may be negative: errors also cancel). weights, macs: numbers of weights and of
-    multiplications per picture.
+    label: for people. island: names of its nodes. alone: divergence in nats where only they are int8.
+    sqnr_db: power of the logits over that of their error, in the same case. gain: how much the divergence
+    falls where only they are float (may be negative: errors also cancel). weights, macs: numbers of weights
+    and of multiplications per picture.
     """
 
     label: str
