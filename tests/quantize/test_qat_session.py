@@ -70,6 +70,12 @@ def _spec(source: Path) -> Any:
     return spec_from_metadata(OrtEngine(source).metadata)
 
 
+def aware(
+    source: Path, start: onnx.ModelProto, data: Dataset, workspace: Path, options: QatOptions
+) -> tuple[onnx.ModelProto, QatFacts]:
+    return quantise_aware(onnx.load(source), start, _spec(source), data, workspace, options=options)
+
+
 def accuracy(model: bytes | Path, data: Dataset, source: Path) -> float:
     held = pictures(data, "val", _spec(source))
     answers = probabilities(OrtEngine(model), held.tensors("nchw")).argmax(1)
@@ -82,7 +88,7 @@ def whole(
 ) -> tuple[onnx.ModelProto, QatFacts]:
     """An uninterrupted training."""
     source, start, data = ready
-    return quantise_aware(source, start, data, tmp_path_factory.mktemp("w") / "w", OPTIONS)
+    return aware(source, start, data, tmp_path_factory.mktemp("w") / "w", OPTIONS)
 
 
 def test_a_bad_start_recovers(
@@ -119,10 +125,10 @@ def test_interrupted_at_every_step_it_ends_the_same(
     try:
         for _ in range(5):
             with pytest.raises(Interrupted, match="the same command goes on"):
-                quantise_aware(source, start, data, tmp_path / "w", OPTIONS)
+                aware(source, start, data, tmp_path / "w", OPTIONS)
     finally:
         StopWish.__enter__ = original  # type: ignore[method-assign]
-    model, facts = quantise_aware(source, start, data, tmp_path / "w", OPTIONS)
+    model, facts = aware(source, start, data, tmp_path / "w", OPTIONS)
     assert model.SerializeToString(deterministic=True) == whole[0].SerializeToString(deterministic=True)
     assert facts == whole[1]
     assert not (tmp_path / "w").exists()
@@ -135,12 +141,12 @@ def test_another_training_does_not_go_on_from_the_state(
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / MARKER).write_text(json.dumps({"key": "of something else"}))
     (tmp_path / "w" / "checkpoint.safetensors").write_text("not to be read")
-    _, facts = quantise_aware(source, start, data, tmp_path / "w", QatOptions(epochs=1, threads=1))
+    _, facts = aware(source, start, data, tmp_path / "w", QatOptions(epochs=1, threads=1))
     assert facts.epochs == 1
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").write_text("precious")
     with pytest.raises(StorageError, match="mine"):
-        quantise_aware(source, start, data, tmp_path / "mine", OPTIONS)
+        aware(source, start, data, tmp_path / "mine", OPTIONS)
     assert (tmp_path / "mine" / "photo.jpg").exists()
 
 
@@ -152,7 +158,7 @@ def test_a_start_that_nothing_beats_is_kept(
     """A hopeless learning rate ruins every epoch."""
     source, _, data = ready
     options = QatOptions(epochs=1, lr=3.0, ema=0.0, threads=1)
-    model, facts = quantise_aware(source, whole[0], data, tmp_path / "w", options)
+    model, facts = aware(source, whole[0], data, tmp_path / "w", options)
     assert model == whole[0]
     assert facts.best_epoch == 0
     assert facts.reached == facts.start == whole[1].reached
@@ -171,7 +177,7 @@ def test_no_validation_pictures_is_told(
         fingerprint=data.fingerprint,
     )
     with pytest.raises(DataError, match="--val-fraction"):
-        quantise_aware(source, start, bare, tmp_path / "w", OPTIONS)
+        aware(source, start, bare, tmp_path / "w", OPTIONS)
 
 
 def test_an_engine_that_disagrees_is_caught() -> None:
