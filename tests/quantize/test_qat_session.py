@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from imago.edge_runtime.classifier import Classifier
 from imago.edge_runtime.contract import spec_from_metadata
 from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.errors import DataError, GateError, StorageError
@@ -28,7 +33,7 @@ from imago.train.interrupt import Interrupted, StopWish
 from imago.train.session import train
 from imago.workflow.steps import export_run
 
-from support import need_data
+from support import ROOT, imago, need_data
 
 OPTIONS = QatOptions(epochs=2, threads=1)
 SHRUNK = 0.15  # of the ranges that calibration found
@@ -162,6 +167,54 @@ def test_a_start_that_nothing_beats_is_kept(
     assert model == whole[0]
     assert facts.best_epoch == 0
     assert facts.reached == facts.start == whole[1].reached
+
+
+def test_the_command_goes_on_where_it_was_stopped(
+    ready: tuple[Path, onnx.ModelProto, Dataset], digits: Path, tmp_path: Path
+) -> None:
+    """The whole command, stopped by Ctrl-C in its second epoch and given again."""
+    target = tmp_path / "small.onnx"
+    args = ["quantize", str(ready[0]), "--calibrate", str(digits), "-o", str(target), "--count", "32"]
+    args += ["--qat", "--qat-epochs", "3", "--threads", "1"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imago.cli.main", *args],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1/3"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "the same command goes on" in error
+    assert not target.exists()
+    done = imago(*args, "--json", str(tmp_path / "report.json"))
+    assert done.returncode in (0, 1), done.stderr
+    assert "epoch 1/3" not in done.stdout
+    assert "epoch 3/3" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["qat"]["reached"] == report["accuracy_int8"]
+    with Classifier(target) as classifier:
+        assert classifier.spec.precision == "int8"
+        assert classifier.spec.calibration["qat"] == report["qat"]
+        assert classifier.self_test().passed
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_flags_that_make_no_sense_are_one_line(digits: Path, tmp_path: Path) -> None:
+    for wrong, said in (
+        (["--qat-epochs", "3"], "needs --qat"),
+        (["--qat", "--qat-epochs", "0"], "1 to 1000"),
+    ):
+        done = imago("quantize", str(tmp_path / "m.onnx"), "--calibrate", str(digits), *wrong)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_no_validation_pictures_is_told(
