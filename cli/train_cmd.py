@@ -24,8 +24,8 @@ EXAMPLES = (
     "imago train photos/ --model mobilenet_v3_small --size 96 --epochs 60",
     "imago train photos/ --model resnet18 --pretrained --freeze backbone --unfreeze-every 3",
     "imago train mosquitoes/ --split-file mosquitoes/split.csv --out runs/mosquito",
+    "imago train photos/ --model mobilenet_v3_small --width 0.5 --teacher runs/photos-resnet18",
     "imago train photos/ --init runs/photos-lenet5 --lr 0.0005 --epochs 10    # go on from a finished run",
-    "imago train photos/ --model mobilenet_v3_small --teacher runs/photos-resnet18",
     "imago train --resume runs/photos-lenet5              # after Ctrl-C or a power cut",
 )
 
@@ -41,6 +41,13 @@ def parser() -> Parser:
     group.add_argument("--model", default="", help=f"{tr('imago models lists them')} ({default.model})")
     group.add_argument(
         "--init", type=Path, metavar="RUN", help=tr("start from this finished run: its network and weights")
+    )
+    group.add_argument(
+        "--width",
+        dest="width_mult",
+        metavar="F",
+        type=float,
+        help=tr("factor on its channel counts, e.g. 0.5"),
     )
     group.add_argument("--size", type=int, default=default.size, help=tr("side of the input in pixels"))
     group.add_argument(

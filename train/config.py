@@ -10,6 +10,7 @@ from typing import Any
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.spec import FITS, Fit
 from imago.train.dataset import DataOptions
+from imago.train.models.config import WIDTH_MULT
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "onecycle", "step", "constant")
@@ -31,25 +32,27 @@ class TrainConfig:
     """Hyper-parameters of one run.
 
     model: key of ``MODELS`` or ``timm:NAME`` ("": lenet5, or the network of ``init``). init: folder of a
-    finished run (pruned ones too) whose network and weights this one starts from; model, size, stem and fit
-    are then that run's, and giving others is an error. size: side of the square input in pixels (0: the
+    finished run (pruned ones too) whose network and weights this one starts from; model, width, size, stem
+    and fit are then that run's, and giving others is an error. width_mult: factor on the network's channel
+    counts, where it has one (None: 1, or as in ``init``). size: side of the square input in pixels (0: the
     network's own). fit: how a photo becomes a square (None: center-crop, or as in ``init``). stem: how many
-    of the network's first halvings are left out, so that small inputs keep a map of some size (None: until
-    it is 4 px wide; each costs four times the work). epochs: passes over the training split. lr: peak
-    learning rate; weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either: a default that
-    fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
+    of the network's first halvings are left out, so that small inputs keep a map of some size (None: until it
+    is 4 px wide; each costs four times the work). epochs: passes over the training split. lr: peak learning
+    rate; weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either: a default
+    that fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
     decay of the weight average per step (0: off). class_weights: weigh rare classes up (auto: from 3:1
     imbalance on). patience: stop after so many epochs without a better validation accuracy (0: never).
-    augment: random changes of the training pictures (auto: light for digits, standard for photos;
-    overhead: any heading). freeze: "none", "backbone", or how many blocks from the input stay as they
-    are. unfreeze_every: every so many epochs one more block, from the output side, joins in (0: never).
-    teacher: folder of a finished run from which this one learns as well (``distill.py``): the loss is
-    (1 − distill_weight) · cross-entropy + distill_weight · distill_temperature² · KL(teacher ‖ student).
-    threads: CPU threads (0: all cores).
+    augment: random changes of the training pictures (auto: light for digits, standard for photos; overhead:
+    any heading). freeze: "none", "backbone", or how many blocks from the input stay as they are.
+    unfreeze_every: every so many epochs one more block, from the output side, joins in (0: never). teacher:
+    folder of a finished run from which this one learns as well (``distill.py``): the loss is (1 −
+    distill_weight) · cross-entropy + distill_weight · distill_temperature² · KL(teacher ‖ student). threads:
+    CPU threads (0: all cores).
     """
 
     model: str = ""
     init: Path | None = None
+    width_mult: float | None = None
     size: int = 0
     fit: Fit | None = None
     stem: int | None = None
@@ -71,7 +74,7 @@ class TrainConfig:
     freeze: str = "none"
     unfreeze_every: int = 0
     teacher: Path | None = None
-    distill_weight: float = 0.7
+    distill_weight: float = 0.9
     distill_temperature: float = 4.0
     device: str = "auto"
     precision: str = "auto"
@@ -91,6 +94,7 @@ class TrainConfig:
         _among("device", self.device, DEVICES)
         _among("precision", self.precision, PRECISIONS)
         _among("class-weights", self.class_weights, CLASS_WEIGHTS)
+        _within("width", 1.0 if self.width_mult is None else self.width_mult, *WIDTH_MULT)
         _within("size", self.size, 0, 1024)
         _within("stem", self.stem or 0, 0, 2)
         _within("epochs", self.epochs, 1, 100_000)
@@ -109,6 +113,11 @@ class TrainConfig:
             raise InputError(
                 "--freeze is {value}; expected none, backbone or a number of blocks", value=self.freeze
             )
+
+    @property
+    def network(self) -> str:
+        """The network as people read it: its name, and its width where that is not the usual one."""
+        return self.model if self.width_mult in (None, 1) else f"{self.model} ×{self.width_mult:g}"
 
     @property
     def peak_lr(self) -> float:

@@ -86,7 +86,8 @@ class Teacher:
         seen = inputs if self._matrix is None else F.conv2d(inputs, self._matrix, self._offset)
         if seen.shape[2:] == self.side:
             return seen
-        return F.interpolate(seen, self.side, mode="bilinear", antialias=True)
+        shrinks = seen.shape[2] > self.side[0] or seen.shape[3] > self.side[1]
+        return F.interpolate(seen, self.side, mode="bilinear", antialias=shrinks)
 
 
 def conversion(student: Run, teacher: Run) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ def open_ancestor(folder: Path) -> Ancestor:
         "name": folder.resolve().name,
         "model": run.model["name"],
         "weights": digest,
-        "fingerprint": run.data["fingerprint"],
+        "fingerprint": run.data.get("fingerprint"),
         "accuracy": list(run.results),
     }
     return Ancestor(folder.resolve(), run, facts)

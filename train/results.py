@@ -146,8 +146,8 @@ def _report(
         return
     write_report(
         out,
-        title=tr("{model} on {data}", model=run.config.model, data=run.data["name"]),
-        config=run.config.to_dict(),
+        title=tr("{model} on {data}", model=run.config.network, data=run.data["name"]),
+        config={**run.config.to_dict(), **{role: facts["name"] for role, facts in run.lineage.items()}},
         rows=rows,
         result=result,
         classes=run.classes,

@@ -167,7 +167,7 @@ def _headline(run: Run, place: Place) -> str:
     counts = ", ".join(f"{name} {n}" for name, n in run.data["counts"].items())
     return tr(
         "{model} on {data}: {classes} classes, {counts} pictures, {size} px, {epochs} epochs on {place}",
-        model=run.config.model,
+        model=run.config.network,
         data=run.data["name"],
         classes=len(run.classes),
         counts=counts,

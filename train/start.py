@@ -73,9 +73,11 @@ def _by_name(config: TrainConfig, classes: int) -> Start:
         pretrained=config.pretrained,
         weights=config.weights,
         stem=config.stem,
+        width_mult=config.width_mult or 1.0,
     )
-    config = replace(config, fit=config.fit or "center-crop")
-    spec = InputSpec(width, height, channels, color, fit=config.fit or "center-crop")
+    fit = config.fit or "center-crop"
+    config = replace(config, fit=fit, width_mult=built.config.width_mult)
+    spec = InputSpec(width, height, channels, color, fit=fit)
     return Start(config, built, spec, not (config.pretrained or config.weights), notes=built.notes)
 
 
@@ -106,6 +108,7 @@ def _from_run(config: TrainConfig, ancestor: Ancestor, dataset: Dataset) -> Star
         config,
         init=ancestor.folder,
         model=model.name,
+        width_mult=model.width_mult,
         size=run.input.width if square else 0,
         stem=model.stem,
         fit=run.input.fit,
@@ -118,6 +121,7 @@ def _check_flags(config: TrainConfig, ancestor: Ancestor, model: ModelConfig) ->
     spec = ancestor.run.input
     pairs = {
         "model": (config.model or model.name, model.name),
+        "width": (config.width_mult or model.width_mult, model.width_mult),
         "size": (config.size or spec.width, spec.width),
         "stem": (model.stem if config.stem is None else config.stem, model.stem),
         "fit": (config.fit or spec.fit, spec.fit),

@@ -8,6 +8,8 @@ from typing import Any
 
 from imago.edge_runtime.errors import ModelError
 
+WIDTH_MULT = (0.1, 4.0)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -16,7 +18,7 @@ class ModelConfig:
     name: key of ``MODELS`` or ``timm:NAME``. channels: 1 or 3. width, height: input in pixels.
     stem: how many of the first halvings are taken out (``stem_for``). arch: channel counts by layer name,
     where they differ from the network's own (pruned networks; none so far). extra: builder arguments that a
-    family needs beyond these.
+    family needs beyond these. width_mult: factor on all channel counts (Howard et al. 2017, MobileNet).
     """
 
     name: str
@@ -27,6 +29,7 @@ class ModelConfig:
     stem: int = 0
     arch: Mapping[str, int] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    width_mult: float = 1.0
 
     def __post_init__(self) -> None:
         _check(bool(self.name), "name", self.name)
@@ -34,6 +37,8 @@ class ModelConfig:
         _check(self.channels in (1, 3), "channels", self.channels)
         _check(1 <= self.width <= 4096 and 1 <= self.height <= 4096, "size", (self.width, self.height))
         _check(0 <= self.stem <= 2, "stem", self.stem)
+        low, high = WIDTH_MULT
+        _check(low <= self.width_mult <= high, "width_mult", self.width_mult)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
