@@ -189,7 +189,7 @@ def test_run_keeps_sends_and_shows(tmp_path: Path) -> None:
         assert "Traceback" not in errors
         until(lambda: listener.of("trap/events") and listener.of("trap/status")[-1] == b"offline")
         listener.close()
-    assert json.loads(out)["events"] == 1
+    assert json.loads(out)["events"]["count"] == 1
     (event,) = listed(records)
     assert event["crop"]
     assert event["start"] > NOON  # type: ignore[operator]
