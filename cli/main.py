@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predict", "say what is on pictures"),
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
     "run": ("run", "camera or video in, live predictions out"),
+    "cameras": ("cameras", "list the cameras here and what they can do"),
     "bench": ("bench", "measure latency and memory of a model file"),
 }
 

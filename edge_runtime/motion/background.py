@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from imago.edge_runtime.motion.options import MotionOptions
 from imago.edge_runtime.resample import halve
-from imago.edge_runtime.types import F32, U8, Box
+from imago.edge_runtime.types import F32, Box, Frame
 
 Mask = npt.NDArray[np.bool_]
 GRID = (6, 8)  # cells, rows and columns, in which the spread of a change is counted
@@ -41,13 +41,16 @@ class Change:
     blind: bool
 
 
-def shrink(image: U8, widest: int) -> tuple[F32, int]:
+def shrink(frame: Frame, widest: int) -> tuple[F32, int]:
     """A small grey picture, float32 ``(h, w)``, and how many pixels of the frame make one of its pixels.
 
-    Green stands for grey (0.6 of the luma). Large frames are thinned out by every second pixel first and
-    then averaged: half the work, and aliases of a still scene stand still.
+    The camera's own where it delivers one. Else green stands for grey (0.6 of the luma); large frames are
+    thinned out by every second pixel first and then averaged: half the work, and aliases of a still scene
+    stand still.
     """
-    gray = image if image.ndim == 2 else image[..., 1]
+    if frame.small is not None:
+        return frame.small.astype(np.float32), frame.image.shape[1] // frame.small.shape[1]
+    gray = frame.image if frame.image.ndim == 2 else frame.image[..., 1]
     factor = 1
     while gray.shape[1] > widest and min(gray.shape) >= 2 * LEAST_SIDE:
         if factor == 1 and gray.shape[1] >= 4 * widest:

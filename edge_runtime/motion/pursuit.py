@@ -77,7 +77,7 @@ class Pursuit:
     def observe(self, frame: Frame) -> Motion:
         """What moves in this frame; also learns the background."""
         now = frame.time_s
-        picture, factor = shrink(frame.image, self._options.width)
+        picture, factor = shrink(frame, self._options.width)
         resets = self._background.resets
         change = self._background.look(picture, now)
         if change is None or self._background.resets > resets:
