@@ -18,13 +18,15 @@ from typing import Any
 from imago.edge_runtime.cameras.base import Size
 from imago.edge_runtime.cameras.need import Need
 from imago.edge_runtime.cameras.picamera_controls import flips, settings
+from imago.edge_runtime.cameras.pixels import color as color_of
 from imago.edge_runtime.errors import CameraError, InputError, MissingDependency
 from imago.edge_runtime.messages import tr
-from imago.edge_runtime.types import U8, Frame
+from imago.edge_runtime.types import U8, Color, Frame
 
 CLOSE_S = 2.0
 BUFFERS = 4  # one being filled, one waiting, one in use, one spare
 SMALL_WIDTH = 160
+FOURCC = {"RGB888": "BGR3", "BGR888": "RGB3", "YUV420": "YU12", "NV12": "NV12"}  # libcamera's names → V4L2's
 
 
 class PiCameraSource:
@@ -38,7 +40,7 @@ class PiCameraSource:
     def __init__(self, number: int, need: Need) -> None:
         width, height = need.wanted
         self._size = (width + width % 2, height + height % 2)
-        self._gray = need.gray
+        self._gray, self._fourcc = need.gray, ""
         self._small = small_size(self._size) if need.detail else None
         self._mapped_array, self._camera = self._start(number, need)
         self.description = tr(
@@ -83,10 +85,13 @@ class PiCameraSource:
         if self._small is not None:
             wanted["lores"] = {"size": self._small, "format": "YUV420"}
         camera.configure(camera.create_video_configuration(**wanted))
-        self._size = tuple(camera.camera_configuration()["main"]["size"])
-        if self._small is not None:
-            made = tuple(camera.camera_configuration()["lores"]["size"])
-            self._small = made if made == small_size(self._size) else None
+        made = camera.camera_configuration()  # it may have been moved to what the ISP can do
+        self._size = tuple(made["main"]["size"])
+        self._fourcc = FOURCC.get(made["main"]["format"], "")
+        if not self._fourcc:
+            raise ValueError(made["main"]["format"])
+        if self._small is not None and tuple(made["lores"]["size"]) != small_size(self._size):
+            raise ValueError(made["lores"]["size"])
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
@@ -107,21 +112,34 @@ class PiCameraSource:
         taken = monotonic_of(request.get_metadata().get("SensorTimestamp"))
         with contextlib.ExitStack() as stack:
             stack.callback(request.release)
-            image = self._plane(stack, request, "main", self._size, self._gray)
+            image, color = self._picture(self._plane(stack, request, "main"))
             small = None
             if self._small is not None:
-                small = self._plane(stack, request, "lores", self._small, True)
+                small = self._plane(stack, request, "lores")[: self._small[1], : self._small[0]]
             held = stack.pop_all()
 
         def release() -> None:
             with contextlib.suppress(BufferError):  # somebody still looks: unmapped when he is done
                 held.close()
 
-        return Frame(image, "gray" if self._gray else "bgr", taken, index, small=small, on_release=release)
+        return Frame(image, color, taken, index, small=small, on_release=release)
 
-    def _plane(self, stack: contextlib.ExitStack, request: Any, name: str, size: Size, gray: bool) -> U8:
+    def _plane(self, stack: contextlib.ExitStack, request: Any, name: str) -> U8:
         array: U8 = stack.enter_context(self._mapped_array(request, name, write=False)).array
-        return array[: size[1], : size[0]] if gray else array  # RGB888 lies in memory as b, g, r
+        return array
+
+    def _picture(self, array: U8) -> tuple[U8, Color]:
+        width, height = self._size
+        if array.ndim == 3:
+            return array, "bgr" if self._fourcc == "BGR3" else "rgb"
+        if self._gray:
+            return array[:height, :width], "gray"
+        found = color_of(self._fourcc, array.reshape(-1), width, height, array.shape[1])
+        if found is None:
+            raise CameraError(
+                "the Pi camera does not start ({reason}); is another program using it?", reason=self._fourcc
+            )
+        return found
 
     def close(self) -> None:
         """See ``Source.close``. A camera that hangs is left alone."""
