@@ -41,7 +41,8 @@ CASES = (
 def make_models(folder: Path) -> None:
     """Both networks with random weights, through the real export."""
     from imago.edge_runtime.spec import InputSpec, ModelSpec
-    from imago.export.onnx_export import Deployable, export_onnx
+    from imago.export.deployable import Deployable
+    from imago.export.onnx_export import export_onnx
     from imago.train.models.registry import build_model
 
     for name, side, channels in (("mobilenet_v3_small", 224, 3), ("lenet5", 32, 1)):

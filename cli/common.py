@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,6 +39,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=tr("write the result as one JSON object to FILE (- for standard output)"),
     )
+
+
+def size_in_bytes(text: str) -> int:
+    """``300kB`` → 300000; kB and MB are powers of ten, plain numbers are bytes. Raises InputError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmM]?)[bB]?\s*", text)
+    if found is None:
+        raise InputError("{text} is not a size; expected a number with kB or MB, such as 300kB", text=text)
+    return round(float(found[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[found[2].lower()])
 
 
 class Output:

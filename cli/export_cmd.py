@@ -1,4 +1,4 @@
-"""``imago export``: a trained run → one ONNX file with its contract inside."""
+"""``imago export``: a trained run → one ONNX or TFLite file with its contract inside."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from imago.edge_runtime.messages import tr
 EXAMPLES = (
     "imago export runs/insects-lenet5",
     "imago export runs/insects-lenet5 -o insects.onnx --force",
+    "imago export runs/insects-lenet5 --format tflite     # for LiteRT; needs imago setup tflite once",
 )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
-    p = Parser("export", "Write a trained run as one ONNX file that carries its own contract.", EXAMPLES)
+    p = Parser("export", "Write a trained run as one model file that carries its own contract.", EXAMPLES)
     p.add_argument("run", type=Path, help=tr("folder that imago train wrote"))
     p.add_argument("-o", "--out", type=Path, help=tr("model file (default: <run>/<name>.onnx)"))
+    p.add_argument("--format", choices=("onnx", "tflite"), help=tr("default: what --out ends in, else onnx"))
     p.add_argument("--force", action="store_true", help=tr("replace files that exist"))
     add_json(p)
     args = p.parse_args(argv)
     out = Output(args.json)
     from imago.workflow.steps import export_run
 
-    done = export_run(args.run, args.out, overwrite=args.force)
+    done = export_run(args.run, args.out, overwrite=args.force, format=args.format)
     v = done.verification
     out.say(
         tr(

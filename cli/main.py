@@ -20,11 +20,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "check, fetch or generate a data set"),
     "models": ("models", "list the networks, or show one layer by layer"),
     "train": ("train", "train a network on photos in folders"),
-    "export": ("export", "write a trained run as one ONNX file that carries its own contract"),
+    "prune": ("prune", "make a trained network smaller by removing channels, and retrain it"),
+    "compress": ("compress", "prune, quantise and measure; hand out the best version inside the gates"),
+    "export": ("export", "write a trained run as one ONNX or TFLite file that carries its own contract"),
     "quantize": ("quantize", "make an int8 version, and say whether it is worth having"),
     "predict": ("predict", "say what is on pictures"),
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
     "run": ("run", "camera or video in, live predictions out"),
+    "setup": ("setup", "make the environment that the TFLite converter needs"),
+    "events": ("events", "list, filter and export what a camera has seen"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
@@ -34,10 +38,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # package → the extra that brings it; what is not here is imago's own fault and shows its traceback.
 EXTRA_OF = {
     **dict.fromkeys(
-        ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "onnxsim", "onnxslim", "matplotlib"),
+        (
+            "torch",
+            "torchvision",
+            "safetensors",
+            "onnx",
+            "onnxscript",
+            "onnxsim",
+            "onnxslim",
+            "matplotlib",
+            "torch_pruning",
+        ),
         "train",
     ),
     "cv2": "camera",
+    "paho": "mqtt",
 }
 
 

@@ -22,7 +22,11 @@ def add_model(parser: argparse.ArgumentParser, *, sweep: bool = False, optional:
     sweep: several thread counts are welcome. optional: MODEL may be left out.
     """
     parser.add_argument(
-        "model", metavar="MODEL", type=Path, nargs="?" if optional else None, help=tr("model file (.onnx)")
+        "model",
+        metavar="MODEL",
+        type=Path,
+        nargs="?" if optional else None,
+        help=tr("model file (.onnx or .tflite)"),
     )
     if sweep:
         text = tr("CPU threads of one inference (1); several, as in 1,2,4, are measured in turns")

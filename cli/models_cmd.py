@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imago.cli.common import Output, Parser, add_json
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
-from imago.train.models.catalogue import MODELS, TIMM, ModelInfo, check_side
+from imago.train.models.catalogue import MODELS, TIMM, ModelInfo, check_side, check_width
 
 if TYPE_CHECKING:
     from imago.train.models.config import ModelConfig
@@ -20,6 +20,7 @@ EXAMPLES = (
     "imago models                               # all networks, with size and work",
     "imago models show lenet5                   # layer by layer",
     "imago models show mobilenet_v3_small --size 96 --classes 6",
+    "imago models show mobilenet_v2 --width 0.5",
     "imago models show lenet5 --json -",
 )
 
@@ -31,6 +32,9 @@ def parser() -> Parser:
     p.add_argument("name", nargs="?", help=tr("network to show"))
     p.add_argument("--classes", type=int, default=10, help=tr("number of classes (%(default)s)"))
     p.add_argument("--size", type=int, default=0, help=tr("side of the input in pixels (the network's own)"))
+    p.add_argument(
+        "--width", type=float, default=1.0, metavar="F", help=tr("factor on its channel counts, e.g. 0.5")
+    )
     p.add_argument("--channels", type=int, choices=(1, 3), help=tr("1 grey, 3 colour (the network's own)"))
     add_json(p)
     return p
@@ -45,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     if args.action == "show":
         if args.name is None:
             raise InputError("which network? imago models show NAME (imago models lists them)")
-        _show(out, args.name, args.classes, args.size, args.channels)
+        _show(out, args.name, _config(args.name, args.classes, args.size, args.channels, args.width))
     elif args.name is not None:
         raise InputError("imago models list takes no name; imago models show {name}", name=args.name)
     else:
@@ -53,7 +57,10 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _config(name: str, classes: int, size: int, channels: int | None) -> ModelConfig:
+def _config(
+    name: str, classes: int, size: int = 0, channels: int | None = None, width_mult: float = 1.0
+) -> ModelConfig:
+    """Bad input is told here, before torch loads."""
     from imago.train.models.config import ModelConfig
     from imago.train.models.registry import default_input, default_stem
 
@@ -63,7 +70,8 @@ def _config(name: str, classes: int, size: int, channels: int | None) -> ModelCo
     if name in MODELS:
         check_side(MODELS[name], width, height)
     stem = default_stem(name, width, height)
-    return ModelConfig(name, classes, channels or own, width, height, stem)
+    check_width(name, width_mult)
+    return ModelConfig(name, classes, channels or own, width, height, stem, width_mult=width_mult)
 
 
 def _list(out: Output, classes: int) -> None:
@@ -71,7 +79,7 @@ def _list(out: Output, classes: int) -> None:
 
     rows, data = [], []
     for info in MODELS.values():
-        params, macs = totals(describe(_config(info.name, classes, 0, None)))
+        params, macs = totals(describe(_config(info.name, classes)))
         rows.append((info.name, _input(info), _short(params), _short(macs), tr(info.description)))
         data.append({**_facts(info), "params": params, "macs": macs})
     head = (tr("network"), tr("input"), tr("parameters"), tr("MACs"), "")
@@ -88,14 +96,14 @@ def _list(out: Output, classes: int) -> None:
     out.result({"classes": classes, "models": data})
 
 
-def _show(out: Output, name: str, classes: int, size: int, channels: int | None) -> None:
-    config = _config(name, classes, size, channels)  # bad input is told before torch loads
+def _show(out: Output, name: str, config: ModelConfig) -> None:
     from imago.train.models.summary import describe, totals
 
     rows = describe(config)
     params, macs = totals(rows)
     color = tr("grey") if config.channels == 1 else tr("colour")
-    out.say(f"{name}: {config.width}×{config.height} {color} → {classes}")
+    factor = "" if config.width_mult == 1 else f" ×{config.width_mult:g}"
+    out.say(f"{name}{factor}: {config.width}×{config.height} {color} → {config.num_classes}")
     if not name.startswith(TIMM):
         out.say(tr(MODELS[name].description))
     if config.stem:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from imago.cli.common import Output, Parser, add_json
 from imago.cli.model_args import add_model, open_classifier, positive, positive_number, size
+from imago.cli.run_outputs import add_outputs, open_outputs, shared
 from imago.cli.tuned_args import add_tuned, apply_tuned
 from imago.edge_runtime.messages import tr
 
 if TYPE_CHECKING:
     from imago.edge_runtime.cameras.base import Source
     from imago.edge_runtime.classifier import Classifier
-    from imago.edge_runtime.events import EventSink, Viewer
+    from imago.edge_runtime.events import EventSink
     from imago.edge_runtime.loop import Loop, RunStats
     from imago.edge_runtime.sinks import Sink
     from imago.edge_runtime.spec import ModelSpec
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "imago run insects.onnx --source picamera",
     "imago run insects.onnx --source /dev/video0 --size 1280x720 --events visits.jsonl --max-fps 5",
-    "imago run --tuned tune.json --source picamera",
+    "imago run insects.onnx --source picamera --records visits/ --web 0.0.0.0:8080 --mqtt mqtt://192.168.1.5",
     "imago run insects.onnx --source video.mp4 --jsonl seen.jsonl --motion off",
     "imago run insects.onnx --source rtsp://192.168.1.20/stream --roi 0.25,0.25,0.5,0.5 --seconds 60",
+    "imago run --tuned tune.json --source picamera",
 )
 
 
@@ -49,6 +51,7 @@ def parser() -> Parser:
     group.add_argument(
         "--events", type=Path, metavar="FILE", help=tr("append one JSON object per visit to FILE")
     )
+    add_outputs(p)
     add_json(p)
     return p
 
@@ -175,8 +178,9 @@ def _loop(
     from imago.edge_runtime.watch import Watch
 
     decisions = DecisionOptions(threshold=args.threshold, gap_s=args.gap)
+    predictor = shared(args, classifier)
     watch = Watch(
-        classifier,
+        predictor,
         classifier.spec.labels,
         source=source.description,
         model=classifier.spec.name,
@@ -186,13 +190,14 @@ def _loop(
     )
     unrelated = isinstance(source, FolderSource)  # its pictures have no time: nothing moves, nobody visits
     stall = max(STALL_S, 3 / args.fps) if args.fps else STALL_S
-    sinks, events, viewers = _outputs(args, classifier.spec, out)
+    sinks, events = _outputs(args, classifier.spec, out)
+    more, keepers, viewers = open_outputs(args, predictor, classifier.spec, source.description, out)
     return Loop(
-        classifier if unrelated else watch,
+        predictor if unrelated else watch,
         source,
-        sinks,
+        [*sinks, *more],
         LoopOptions(args.frames, args.seconds, stall, args.max_fps),
-        events=events,
+        events=[*events, *keepers],
         viewers=viewers,
         reopen=reopen,
         notifier=Notifier.from_environment(),
@@ -200,21 +205,18 @@ def _loop(
     )
 
 
-def _outputs(
-    args: argparse.Namespace, spec: ModelSpec, out: Output
-) -> tuple[list[Sink], list[EventSink], list[Viewer]]:
-    """Where predictions, events and frames go."""
+def _outputs(args: argparse.Namespace, spec: ModelSpec, out: Output) -> tuple[list[Sink], list[EventSink]]:
+    """Where predictions and events are written."""
     from imago.edge_runtime.event_sinks import EventConsole, EventLinesSink
     from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink
 
     sinks: list[Sink] = [ConsoleSink(spec, out.stream)]
     events: list[EventSink] = [EventConsole(spec, out.stream)]
-    viewers: list[Viewer] = []
     if args.jsonl:
         sinks.append(JsonLinesSink(args.jsonl))
     if args.events:
         events.append(EventLinesSink(args.events))
-    return sinks, events, viewers
+    return sinks, events
 
 
 def _summary(out: Output, stats: RunStats) -> None:

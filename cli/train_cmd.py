@@ -24,6 +24,8 @@ EXAMPLES = (
     "imago train photos/ --model mobilenet_v3_small --size 96 --epochs 60",
     "imago train photos/ --model resnet18 --pretrained --freeze backbone --unfreeze-every 3",
     "imago train mosquitoes/ --split-file mosquitoes/split.csv --out runs/mosquito",
+    "imago train photos/ --model mobilenet_v3_small --width 0.5 --teacher runs/photos-resnet18",
+    "imago train photos/ --init runs/photos-lenet5 --lr 0.0005 --epochs 10    # go on from a finished run",
     "imago train --resume runs/photos-lenet5              # after Ctrl-C or a power cut",
 )
 
@@ -36,12 +38,22 @@ def parser() -> Parser:
     p.add_argument("--resume", type=Path, metavar="RUN", help=tr("go on with an interrupted run"))
     default = TrainConfig()
     group = p.add_argument_group(tr("network"))
-    group.add_argument("--model", default=default.model, help=tr("imago models lists them"))
+    group.add_argument("--model", default="", help=f"{tr('imago models lists them')} ({default.model})")
+    group.add_argument(
+        "--init", type=Path, metavar="RUN", help=tr("start from this finished run: its network and weights")
+    )
+    group.add_argument(
+        "--width",
+        dest="width_mult",
+        metavar="F",
+        type=float,
+        help=tr("factor on its channel counts, e.g. 0.5"),
+    )
     group.add_argument("--size", type=int, default=default.size, help=tr("side of the input in pixels"))
     group.add_argument(
         "--stem", type=int, help=tr("halvings at the start to leave out, 0 to 2 (default: by size)")
     )
-    group.add_argument("--fit", default=default.fit, choices=FITS, help=tr("how a photo becomes a square"))
+    group.add_argument("--fit", choices=FITS, help=f"{tr('how a photo becomes a square')} (center-crop)")
     group.add_argument("--pretrained", action="store_true", help=tr("start from ImageNet weights"))
     group.add_argument("--weights", type=Path, help=tr("start from this weights file (no internet needed)"))
     group.add_argument("--freeze", default=default.freeze, help=tr("none, backbone or a number of blocks"))
@@ -62,12 +74,17 @@ def _training_flags(p: argparse.ArgumentParser, default: TrainConfig) -> None:
         "label_smoothing": (float, "0 to 0.9"),
         "ema": (float, "decay of the weight average (0: off)"),
         "patience": (int, "stop after so many epochs without progress (0: never)"),
+        "distill_weight": (float, "share of the teacher in the loss, 0 to 1"),
+        "distill_temperature": (float, "softens the teacher's answers"),
         "threads": (int, "CPU threads (0: all cores)"),
         "seed": (int, "same seed, same run"),
     }
     for name, (kind, text) in number.items():
         flag = "--" + name.replace("_", "-")
         group.add_argument(flag, type=kind, default=getattr(default, name), help=f"{tr(text)} (%(default)s)")
+    group.add_argument(
+        "--teacher", type=Path, metavar="RUN", help=tr("learn from this finished run too (distillation)")
+    )
     group.add_argument("--lr", type=float, help=tr("peak learning rate (default: fits the optimiser)"))
     group.add_argument("--weight-decay", type=float, help=tr("default: fits the optimiser"))
     for name, values in {
@@ -100,7 +117,7 @@ def main(argv: Sequence[str]) -> int:
     if config is None:
         outcome = session.resume(args.resume, say=out.say)
     else:
-        folder = args.out or free_folder(Path("runs") / f"{args.data.resolve().name}-{_plain(args.model)}")
+        folder = args.out or free_folder(Path("runs") / f"{args.data.resolve().name}-{_named(config)}")
         outcome = session.train(args.data, config, folder, say=out.say)
     _tell(out, outcome)
     return 0
@@ -115,7 +132,13 @@ def free_folder(wanted: Path) -> Path:
     return path
 
 
-def _plain(model: str) -> str:
+def _named(config: TrainConfig) -> str:
+    """The network in a form fit for a folder's name."""
+    model = config.model
+    if not model and config.init is not None:
+        from imago.train.run import Run
+
+        model = str(Run.load(config.init).model["name"])
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in model)
 
 

@@ -92,7 +92,7 @@ def foreign_spec(
     input_spec = _input(engine, options, layout, assumed)
     row = _probe(engine, input_spec)
     labels = _labels(options, len(row), assumed)
-    output = options.output or _output(row, assumed)
+    output = options.output or _output(row, engine.output_step, assumed)
     if engine.outputs > 1:
         assumed.append(tr("the first of {count} outputs holds the classes", count=engine.outputs))
     return ModelSpec(labels=labels, input=input_spec, name=name, output=output, precision="unknown"), assumed
@@ -207,8 +207,9 @@ def _distinct(labels: Sequence[str], assumed: list[str]) -> tuple[str, ...]:
     return tuple(f"{label} #{index}" if often[label] > 1 else label for index, label in enumerate(labels))
 
 
-def _output(row: Tensor, assumed: list[str]) -> Literal["probabilities", "logits"]:
-    if float(row.min()) >= 0 and abs(float(row.sum()) - 1) < 1e-3:
+def _output(row: Tensor, step: float, assumed: list[str]) -> Literal["probabilities", "logits"]:
+    rounding = len(row) * step / 2  # quantised probabilities are each off by half a step at most
+    if float(row.min()) >= 0 and float(row.max()) <= 1 and abs(float(row.sum()) - 1) < 1e-3 + rounding:
         assumed.append(tr("the outputs are probabilities: they add up to 1 (--output logits if not)"))
         return "probabilities"
     assumed.append(tr("the outputs are logits: they do not add up to 1 (--output probabilities if not)"))

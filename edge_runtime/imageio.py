@@ -1,4 +1,7 @@
-"""The one decoder of picture files: bounded, EXIF-rotated, the same for training and for the board."""
+"""The one decoder of picture files: bounded, EXIF-rotated, the same for training and for the board.
+
+And the one encoder, for what records keep and the live page shows.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,15 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "MPO")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-def read_image(source: Path | str | bytes, target: InputSpec | None = None) -> Frame:
+def read_image(
+    source: Path | str | bytes, target: InputSpec | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Frame:
     """Decode a picture file (or its bytes) to a uint8 frame, ``gray`` or ``rgb``.
 
     EXIF rotation is applied; transparency is laid on white; animations give their first picture; 16-bit
     greys are scaled to 8. With ``target``, large JPEGs are decoded at 1/2, 1/4 or 1/8 scale as long as at
     least twice the target size is left: every path of imago decodes with the same target, so training,
-    evaluation and the board see the same bytes.
+    evaluation and the board see the same bytes. max_pixels: a lower bound on what strangers may send.
 
     Raises InputError for anything that is not a whole picture of at most 100 megapixels.
     """
@@ -41,7 +46,8 @@ def read_image(source: Path | str | bytes, target: InputSpec | None = None) -> F
             warnings.simplefilter("ignore", UserWarning)  # odd EXIF and palette remarks are no user's concern
             stream = io.BytesIO(source) if isinstance(source, bytes) else source
             with Image.open(stream, formats=FORMATS) as picture:
-                return _decode(picture, target, shown, name)
+                _check_size(picture, shown, max_pixels)
+                return _decode(picture, target, name)
     except FileNotFoundError as error:
         raise InputError("no such picture: {path}", path=shown) from error
     except IsADirectoryError as error:
@@ -52,7 +58,7 @@ def read_image(source: Path | str | bytes, target: InputSpec | None = None) -> F
             path=shown,
         ) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise _too_large(shown) from error
+        raise _too_large(shown, max_pixels) from error
     except InputError:
         raise
     except Exception as error:  # decoders raise many kinds for damaged files; all mean the same to a user
@@ -63,15 +69,36 @@ def read_image(source: Path | str | bytes, target: InputSpec | None = None) -> F
         ) from error
 
 
-def _too_large(shown: str) -> InputError:
-    return InputError("{path} has more than {limit} megapixels; make it smaller first", path=shown, limit=100)
+def encode_jpeg(frame: Frame, *, quality: int = 90, max_side: int = 1024) -> bytes:
+    """JPEG bytes of ``frame``, shrunk to at most ``max_side`` pixels a side."""
+    from PIL import Image
+
+    height, width = frame.image.shape[:2]
+    pixels = np.ascontiguousarray(frame.image)
+    raw = {"gray": "L", "rgb": "RGB", "bgr": "BGR"}[frame.color]
+    mode = "L" if frame.color == "gray" else "RGB"
+    picture = Image.frombuffer(mode, (width, height), pixels, "raw", raw, 0, 1)
+    if max(width, height) > max_side:
+        picture.thumbnail((max_side, max_side))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
 
 
-def _decode(picture: Image, target: InputSpec | None, shown: str, name: str) -> Frame:
+def _too_large(shown: str, limit: int) -> InputError:
+    return InputError(
+        "{path} has more than {limit} megapixels; make it smaller first", path=shown, limit=limit // 1_000_000
+    )
+
+
+def _check_size(picture: Image, shown: str, limit: int) -> None:
+    if picture.width * picture.height > limit:
+        raise _too_large(shown, limit)
+
+
+def _decode(picture: Image, target: InputSpec | None, name: str) -> Frame:
     from PIL import ImageOps
 
-    if picture.width * picture.height > MAX_PIXELS:
-        raise _too_large(shown)
     if target is not None and picture.format in ("JPEG", "MPO"):
         side = 2 * max(target.size)  # both ways round: EXIF may still turn the picture
         picture.draft(None, (side, side))

@@ -65,11 +65,11 @@ def _work(job: dict[str, Any]) -> Memory:
         for index in range(job["frames"]):
             classifier.predict(Frame(source.picture(index), "rgb"))
             first = first or (time.time() - job["began"]) * 1e3
-        peak, pss = _status_mb("status", "VmHWM"), _status_mb("smaps_rollup", "Pss")
+        peak, pss = status_mb("status", "VmHWM"), status_mb("smaps_rollup", "Pss")
     return Memory(peak if peak is not None else _peak_elsewhere(), pss, round(first, 1), job["frames"])
 
 
-def _status_mb(file: str, key: str) -> float | None:
+def status_mb(file: str, key: str) -> float | None:
     """One kB figure of this process. VmHWM, not getrusage: that one is inherited over fork and exec."""
     try:
         lines = Path("/proc/self", file).read_text(encoding="ascii").splitlines()

@@ -24,7 +24,15 @@ THROTTLE_BITS = {
     19: "soft temperature limit has occurred",
 }
 ARM_PARTS = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}
-PACKAGES = ("imago-edge", "numpy", "onnxruntime", "opencv-python-headless", "pillow")
+PACKAGES = (
+    "imago-edge",
+    "numpy",
+    "onnxruntime",
+    "ai-edge-litert",
+    "tflite-runtime",
+    "opencv-python-headless",
+    "pillow",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imago.edge_runtime.contract import spec_from_metadata
+from imago.edge_runtime.engines.base import Engine
 from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.errors import DataError, InputError, ModelError
 from imago.edge_runtime.messages import tr
@@ -24,17 +25,22 @@ from imago.quantize.ptq import SCHEMES, Candidate, probabilities, quantise
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import DataOptions
 
+if TYPE_CHECKING:
+    from imago.quantize.qat.session import QatOptions
+
 
 @dataclass(frozen=True, slots=True)
 class QuantiseOptions:
     """calibration: pictures from the training split that set the ranges; as many again choose the scheme.
-    max_drop: accuracy that may be lost, in points. gate: pictures for the gate (0: the whole split)."""
+    max_drop: accuracy that may be lost, in points. gate: pictures for the gate (0: the whole split).
+    qat: train with the int8 arithmetic in the loop where the gate is not passed without (None: never)."""
 
     calibration: int = 256
     max_drop: float = 0.5
     gate: int = 0
     runs: int = 200
     data: DataOptions = field(default_factory=DataOptions)
+    qat: QatOptions | None = None
 
     def __post_init__(self) -> None:
         if not 8 <= self.calibration <= 100_000:
@@ -60,6 +66,7 @@ class QuantiseReport:
     fp32_us: float
     int8_us: float
     generated: bool = False
+    qat: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def faster(self) -> bool:
@@ -119,11 +126,17 @@ class QuantiseReport:
             "p50_us_int8": self.int8_us,
             "recommended": self.recommended,
             "reason": self.reason(),
+            "qat": dict(self.qat),
         }
 
 
 def quantise_file(
-    source: Path, data: Path, target: Path, options: QuantiseOptions | None = None
+    source: Path,
+    data: Path,
+    target: Path,
+    options: QuantiseOptions | None = None,
+    *,
+    say: Callable[[str], None] = lambda text: None,
 ) -> QuantiseReport:
     """Quantise ``source`` (an ONNX file with contract) with pictures from ``data``; write ``target``.
 
@@ -145,9 +158,28 @@ def quantise_file(
     split = "val" if len(dataset.splits.get("val", ())) else "test"
     gate = pictures(dataset, split, spec, options.gate)
     report = _compared(source, engine, best, gate, split=split, target=target, options=options)
+    if options.qat is not None and report.drop.verdict(options.max_drop) != "pass":
+        from imago.quantize.qat.session import quantise_aware
+
+        say(
+            tr(
+                "the gate is not passed yet ({drop} points); training on with int8 arithmetic",
+                drop=_drop(report),
+            )
+        )
+        workspace = target.with_name(f"{target.stem}.qat")
+        trained, facts = quantise_aware(source, best.model, dataset, workspace, options.qat, say=say)
+        best = replace(best, model=trained)
+        report = _compared(source, engine, best, gate, split=split, target=target, options=options)
+        report = replace(report, qat=facts.to_dict())
     report = replace(report, generated=dataset.generated)
     write_model(best.model, _int8_spec(spec, best, report, chosen.images), target)
     return replace(report, int8_bytes=target.stat().st_size)
+
+
+def _drop(report: QuantiseReport) -> str:
+    low, high = report.drop.interval
+    return f"{report.drop.drop:+.2f}, {low:+.2f} … {high:+.2f}"
 
 
 def _float_spec(source: Path, engine: OrtEngine) -> ModelSpec:
@@ -192,7 +224,7 @@ def _compared(
     )
 
 
-def side_by_side(engines: Mapping[str, OrtEngine], tensor: U8, runs: int) -> dict[str, float]:
+def side_by_side(engines: Mapping[str, Engine], tensor: U8, runs: int) -> dict[str, float]:
     """p50 in µs of each engine on ``tensor``, called in turn so that a noisy moment hits all alike."""
     calls: dict[str, Callable[[U8], Any]] = {name: engine.run for name, engine in engines.items()}
     times: dict[str, list[int]] = {name: [] for name in calls}
@@ -212,6 +244,7 @@ def _int8_spec(spec: ModelSpec, best: Candidate, report: QuantiseReport, images:
         "scheme": best.scheme.name,
         "pictures": len(images) // 2,
         "drop": report.drop.to_dict(),
+        **({"qat": report.qat} if report.qat else {}),
     }
     fresh = replace(
         spec,

@@ -26,6 +26,23 @@ def save(path: Path, seed: int, width: int = 40, height: int = 32) -> Path:
     return path
 
 
+def striped_folders(root: Path, count: int = 40) -> Path:
+    """Two easy classes, told apart by the direction of stripes; one has a name outside ASCII."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:40, 0:48]
+    for name, axis in (("across", y), ("竖直", x)):
+        (root / name).mkdir(parents=True)
+        for k in range(count):
+            wave = (
+                127
+                + 90 * np.sin(axis * rng.uniform(0.5, 0.9) + rng.uniform(0, 6))
+                + rng.normal(0, 15, x.shape)
+            )
+            picture = np.clip(np.stack([wave] * 3, -1), 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(root / name / f"{k}.png")
+    return root
+
+
 def class_folders(
     root: Path, counts: Mapping[str, int], *, first_seed: int = 0, suffix: str = ".png"
 ) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,22 @@ def imago(
         env=full,
         check=False,
     )
+
+
+@contextmanager
+def stop_after_each_step() -> Iterator[None]:
+    """Within, every training stops after one step, as if the user had pressed Ctrl-C during it."""
+    from imago.train.interrupt import StopWish
+
+    original = StopWish.__enter__
+
+    def impatient(self: StopWish) -> StopWish:
+        entered = original(self)
+        entered.wished = True
+        return entered
+
+    StopWish.__enter__ = impatient  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        StopWish.__enter__ = original  # type: ignore[method-assign]

@@ -68,6 +68,11 @@ POLICIES: dict[str, Policy] = {
 }
 
 
+def usual_policy(layout: str) -> str:
+    """The policy that "auto" stands for, by the layout of the data set."""
+    return "light" if layout == "idx" else "standard"
+
+
 @dataclass(frozen=True, slots=True)
 class Draw:
     """The random changes of one batch of B pictures.

@@ -10,6 +10,7 @@ from typing import Any
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.spec import FITS, Fit
 from imago.train.dataset import DataOptions
+from imago.train.models.config import WIDTH_MULT
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "onecycle", "step", "constant")
@@ -22,28 +23,38 @@ CLASS_WEIGHTS = ("auto", "on", "off")
 # ../shared/data's sets; docs/results.md). They are for batches of 64 and scale with its square root.
 DEFAULT_LR = {"sgd": 0.1, "momentum": 0.02, "adam": 0.002, "adamw": 0.002, "rmsprop": 0.0005}
 REFERENCE_BATCH = 64
+DEFAULT_MODEL = "lenet5"
+PATHS = ("init", "teacher", "weights")  # the fields of TrainConfig that name files
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Hyper-parameters of one run.
 
-    size: side of the square input in pixels (0: the network's own). stem: how many of the network's first
-    halvings are left out, so that small inputs keep a map of some size (None: until it is 4 px wide; each
-    costs four times the work). epochs: passes over the training split. lr: peak learning rate;
-    weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either: a default that
-    fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
+    model: key of ``MODELS`` or ``timm:NAME`` ("": lenet5, or the network of ``init``). init: folder of a
+    finished run (pruned ones too) whose network and weights this one starts from; model, width, size, stem
+    and fit are then that run's, and giving others is an error. width_mult: factor on the network's channel
+    counts, where it has one (None: 1, or as in ``init``). size: side of the square input in pixels (0: the
+    network's own). fit: how a photo becomes a square (None: center-crop, or as in ``init``). stem: how many
+    of the network's first halvings are left out, so that small inputs keep a map of some size (None: until it
+    is 4 px wide; each costs four times the work). epochs: passes over the training split. lr: peak learning
+    rate; weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either: a default
+    that fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
     decay of the weight average per step (0: off). class_weights: weigh rare classes up (auto: from 3:1
     imbalance on). patience: stop after so many epochs without a better validation accuracy (0: never).
-    augment: random changes of the training pictures (auto: light for digits, standard for photos;
-    overhead: any heading). freeze: "none", "backbone", or how many blocks from the input stay as they
-    are. unfreeze_every: every so many epochs one more block, from the output side, joins in (0: never).
-    threads: CPU threads (0: all cores).
+    augment: random changes of the training pictures (auto: light for digits, standard for photos; overhead:
+    any heading). freeze: "none", "backbone", or how many blocks from the input stay as they are.
+    unfreeze_every: every so many epochs one more block, from the output side, joins in (0: never). teacher:
+    folder of a finished run from which this one learns as well (``distill.py``): the loss is (1 −
+    distill_weight) · cross-entropy + distill_weight · distill_temperature² · KL(teacher ‖ student). threads:
+    CPU threads (0: all cores).
     """
 
-    model: str = "lenet5"
+    model: str = ""
+    init: Path | None = None
+    width_mult: float | None = None
     size: int = 0
-    fit: Fit = "center-crop"
+    fit: Fit | None = None
     stem: int | None = None
     epochs: int = 50
     batch_size: int = 64
@@ -62,6 +73,9 @@ class TrainConfig:
     weights: Path | None = None
     freeze: str = "none"
     unfreeze_every: int = 0
+    teacher: Path | None = None
+    distill_weight: float = 0.9
+    distill_temperature: float = 4.0
     device: str = "auto"
     precision: str = "auto"
     threads: int = 0
@@ -69,13 +83,18 @@ class TrainConfig:
     data: DataOptions = field(default_factory=DataOptions)
 
     def __post_init__(self) -> None:
-        _among("fit", self.fit, FITS)
+        if not self.model and self.init is None:
+            object.__setattr__(self, "model", DEFAULT_MODEL)
+        if self.init is not None and (self.pretrained or self.weights is not None):
+            raise InputError("--init brings its own weights; leave out --pretrained and --weights")
+        _among("fit", self.fit or FITS[0], FITS)
         _among("optimizer", self.optimizer, OPTIMIZERS)
         _among("schedule", self.schedule, SCHEDULES)
         _among("augment", self.augment, AUGMENTATIONS)
         _among("device", self.device, DEVICES)
         _among("precision", self.precision, PRECISIONS)
         _among("class-weights", self.class_weights, CLASS_WEIGHTS)
+        _within("width", 1.0 if self.width_mult is None else self.width_mult, *WIDTH_MULT)
         _within("size", self.size, 0, 1024)
         _within("stem", self.stem or 0, 0, 2)
         _within("epochs", self.epochs, 1, 100_000)
@@ -88,10 +107,17 @@ class TrainConfig:
         _within("ema", self.ema, 0.0, 0.99999)
         _within("patience", self.patience, 0, 100_000)
         _within("unfreeze-every", self.unfreeze_every, 0, 100_000)
+        _within("distill-weight", self.distill_weight, 0.0, 1.0)
+        _within("distill-temperature", self.distill_temperature, 0.1, 100.0)
         if self.freeze not in ("none", "backbone") and not self.freeze.isdigit():
             raise InputError(
                 "--freeze is {value}; expected none, backbone or a number of blocks", value=self.freeze
             )
+
+    @property
+    def network(self) -> str:
+        """The network as people read it: its name, and its width where that is not the usual one."""
+        return self.model if self.width_mult in (None, 1) else f"{self.model} ×{self.width_mult:g}"
 
     @property
     def peak_lr(self) -> float:
@@ -110,7 +136,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         data = asdict(self)
-        data["weights"] = str(self.weights) if self.weights else None
+        for name in PATHS:
+            data[name] = str(data[name]) if data[name] else None
         split_file = self.data.split_file
         data["data"]["split_file"] = str(split_file) if split_file else None
         return data
@@ -123,7 +150,8 @@ class TrainConfig:
         options = dict(kept.get("data") or {})
         options["split_file"] = Path(options["split_file"]) if options.get("split_file") else None
         kept["data"] = DataOptions(**options)
-        kept["weights"] = Path(kept["weights"]) if kept.get("weights") else None
+        for name in PATHS:
+            kept[name] = Path(kept[name]) if kept.get(name) else None
         return cls(**kept)
 
 

@@ -38,6 +38,7 @@ from imago.train.checkpoint import (
 )
 from imago.train.config import TrainConfig
 from imago.train.device import Place
+from imago.train.distill import Guide
 from imago.train.interrupt import Interrupted, StopWish
 from imago.train.optim import WeightAverage, freeze_blocks, lr_at, make_optimizer, set_lr
 
@@ -67,10 +68,11 @@ class Loop:
         place: Place,
         folder: Path,
         class_weights: Tensor | None = None,
+        teacher: Guide | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.config, self.network, self.place, self.folder, self.say = config, network, place, folder, say
-        self.train, self.val = train, val
+        self.train, self.val, self.teacher = train, val, teacher
         self.module = network.module.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = class_weights.to(place.device) if class_weights is not None else None
         self.optimizer = make_optimizer(config, self.module)
@@ -136,10 +138,12 @@ class Loop:
         _seed_everything(seed_of(self.config.seed, number, 1), self.place.device)
         set_lr(self.optimizer, lr_at(self.config, number, self.steps))
         with self.place.context():
-            logits = self.module(inputs)
+            logits = self.module(inputs).float()
             loss = F.cross_entropy(
-                logits.float(), targets, weight=self.weights, label_smoothing=self.config.label_smoothing
+                logits, targets, weight=self.weights, label_smoothing=self.config.label_smoothing
             )
+            if self.teacher is not None:
+                loss = self.teacher.blend(loss, inputs, logits)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

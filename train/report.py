@@ -41,11 +41,12 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of its own that a caller adds: plain text, escaped here."""
+    """A table of its own that a caller adds: plain text, escaped here. svg: a drawing from ``inline_svg``."""
 
     title: str
     rows: tuple[tuple[str, ...], ...]
     text: str = ""
+    svg: str = ""
 
 
 def write_report(
@@ -197,11 +198,12 @@ def _class_table(result: EvalResult) -> str:
     body = [
         (e.label, str(e.n), percent(e.recall), percent(e.precision), percent(e.f1)) for e in result.per_class
     ]
-    table = _table(body, head)
+    table = table_html(body, head)
     return f"<details><summary>{escape(tr('as a table'))}</summary>{table}</details>"
 
 
-def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
+def table_html(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """A table of plain texts, escaped here."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     thead = f"<thead><tr>{top}</tr></thead>" if head else ""
@@ -244,7 +246,8 @@ def png_base64(image: U8) -> str:
 
 def _section(section: Section) -> str:
     text = f"<p>{escape(section.text)}</p>" if section.text else ""
-    return f"<section><h2>{escape(section.title)}</h2>{text}{_table(section.rows)}</section>"
+    figure = f'<figure class="wide">{section.svg}</figure>' if section.svg else ""
+    return f"<section><h2>{escape(section.title)}</h2>{text}{table_html(section.rows)}{figure}</section>"
 
 
 def _commands(run_dir: Path) -> str:

@@ -19,6 +19,7 @@ from imago.train.data.cache import CachedSplit
 from imago.train.device import Place
 from imago.train.loop import Loop, predict_logits
 from imago.train.metrics import EvalResult, evaluate_probabilities
+from imago.train.pruned_report import pruning_section
 from imago.train.report import Mistake, write_report
 from imago.train.run import Run, save_sample
 
@@ -144,13 +145,15 @@ def _report(
     result = results.get("test") or results.get("val")
     if result is None:
         return
+    sections = [pruning_section(run, out, results.get("val"))] if run.model.get("arch") else []
     write_report(
         out,
-        title=tr("{model} on {data}", model=run.config.model, data=run.data["name"]),
-        config=run.config.to_dict(),
+        title=tr("{model} on {data}", model=run.config.network, data=run.data["name"]),
+        config={**run.config.to_dict(), **{role: facts["name"] for role, facts in run.lineage.items()}},
         rows=rows,
         result=result,
         classes=run.classes,
         mistakes=mistakes,
         generated=run.data["generated"],
+        extra_sections=sections,
     )

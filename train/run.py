@@ -38,7 +38,8 @@ class Run:
 
     model: ``ModelConfig`` as a dict. data: root, name, layout, fingerprint, counts, generated, notes.
     temperature: divides the logits at export, so that confidences are calibrated (Guo et al. 2017).
-    results: accuracy figures ``{split, n, accuracy, …}`` for the contract.
+    results: accuracy figures ``{split, n, accuracy, …}`` for the contract. lineage: by role ("init",
+    "teacher") the facts on the run that this one came from (``lineage.py``).
     """
 
     config: TrainConfig
@@ -52,6 +53,7 @@ class Run:
     temperature: float = 1.0
     results: tuple[dict[str, Any], ...] = ()
     pruning: dict[str, Any] = field(default_factory=dict)
+    lineage: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -78,6 +80,7 @@ class Run:
                 temperature=float(data["temperature"]),
                 results=tuple(data["results"]),
                 pruning=dict(data["pruning"]),
+                lineage=dict(data.get("lineage", {})),
                 versions=dict(data["versions"]),
             )
         except FileNotFoundError as error:
@@ -100,7 +103,9 @@ class Run:
             "model": self.model,
             "seed": config.seed,
             "epochs": config.epochs,
+            "augment": config.augment,
             "versions": self.versions,
+            **self.lineage,
         }
         return ModelSpec(
             labels=self.classes,

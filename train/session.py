@@ -18,20 +18,22 @@ from torch import Tensor
 
 from imago.edge_runtime.errors import DataError, InputError, StorageError
 from imago.edge_runtime.messages import tr
-from imago.edge_runtime.spec import InputSpec
 from imago.edge_runtime.types import U8
-from imago.train.augment import POLICIES
-from imago.train.batches import Batches, Normalise, seed_of
+from imago.train.augment import POLICIES, usual_policy
+from imago.train.batches import Batches, Normalise
 from imago.train.checkpoint import CHECKPOINT, WEIGHTS
 from imago.train.config import TrainConfig
 from imago.train.data.cache import CachedSplit, open_cache
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
 from imago.train.device import Place, choose_place
+from imago.train.distill import Teacher, check_teacher
+from imago.train.lineage import Ancestor, known_as, open_ancestor, other_pictures, require_same
 from imago.train.loop import Loop, Network
-from imago.train.models.registry import BuiltModel, build_model, default_input
+from imago.train.models.registry import BuiltModel
 from imago.train.results import Outcome, finish, ordered_batches
 from imago.train.run import Run, library_versions
+from imago.train.start import Start, start
 
 IMBALANCE = 3.0  # largest class : smallest class, from which "auto" weighs rare classes up
 
@@ -42,10 +44,12 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    test: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train ``config`` on the pictures in ``data`` and leave a run in the folder ``out``.
 
+    test: measure on the test split at the end; not where more training follows and another choice is made.
     Raises ImagoError subclasses for anything the user can mend; Interrupted after Ctrl-C, with the state
     saved. A finished run is not overwritten.
     """
@@ -55,63 +59,73 @@ def train(
         )
     place = choose_place(config)
     dataset = load_dataset(data, config.data)
-    if resume:
-        _check_same_pictures(out, dataset)
-    built, spec = _network(config, dataset)
-    for note in (*dataset.notes, *built.notes):
+    begun = _begun(out, dataset) if resume else None
+    begin = start(config, dataset, begun, stepped=(out / CHECKPOINT).exists())
+    guide = _guide(config, dataset, begun)
+    for note in (*dataset.notes, *begin.notes, *_introduced(guide, dataset)):
         say(note)
-    splits = {name: open_cache(dataset, name, spec) for name in dataset.splits if len(dataset.splits[name])}
-    run = _describe(config, dataset, built, spec)
-    if not (config.pretrained or config.weights):
+    spec = begin.input
+    wanted = [name for name in dataset.splits if len(dataset.splits[name]) and (test or name != "test")]
+    splits = {name: open_cache(dataset, name, spec) for name in wanted}
+    run = _describe(begin, dataset, guide)
+    if begin.fresh:
         mean, std = pixel_statistics(splits["train"].images)
         run = replace(run, mean=mean, std=std)
     say(_headline(run, place))
-    loop = _loop(run, built, splits, place=place, out=out, say=say)
+    teacher = Teacher(guide, run, place) if guide is not None else None
+    loop = _loop(run, begin.built, splits, teacher=teacher, place=place, out=out, say=say)
     run.save(out)
     position = loop.run(resume=resume)
     return finish(run, loop, splits, position.rows)
 
 
-def resume(out: Path, *, say: Callable[[str], None] = lambda text: None) -> Outcome:
+def resume(out: Path, *, test: bool = True, say: Callable[[str], None] = lambda text: None) -> Outcome:
     """Go on with an interrupted run, with the configuration that it was started with."""
     run = Run.load(out)
     if not (out / CHECKPOINT).exists() and (out / WEIGHTS).exists():
         raise InputError("{path} is finished; nothing to resume", path=out)
-    return train(Path(run.data["root"]), run.config, out, resume=True, say=say)
+    return train(Path(run.data["root"]), run.config, out, resume=True, test=test, say=say)
 
 
-def _check_same_pictures(out: Path, dataset: Dataset) -> None:
-    if Run.load(out).data["fingerprint"] != dataset.fingerprint:
+def _begun(out: Path, dataset: Dataset) -> Run:
+    """The interrupted run; raises DataError where its pictures are not these any more."""
+    run = Run.load(out)
+    if run.data["fingerprint"] != dataset.fingerprint:
         raise DataError(
             "the pictures in {path} have changed since this run began; start a new run", path=dataset.root
         )
+    return run
 
 
-def _network(config: TrainConfig, dataset: Dataset) -> tuple[BuiltModel, InputSpec]:
-    width, height, channels, color = default_input(config.model)
-    if config.size:
-        width = height = config.size
-    torch.manual_seed(seed_of(config.seed, 0))
-    built = build_model(
-        config.model,
-        len(dataset.classes),
-        channels=channels,
-        size=(width, height),
-        pretrained=config.pretrained,
-        weights=config.weights,
-        stem=config.stem,
-    )
-    return built, InputSpec(width, height, channels, color, fit=config.fit)
+def _guide(config: TrainConfig, dataset: Dataset, begun: Run | None) -> Ancestor | None:
+    """The teacher's run, fit to teach; on resume the same as at the start."""
+    if config.teacher is None:
+        return None
+    guide = open_ancestor(config.teacher)
+    check_teacher(guide, dataset.classes)
+    if begun is not None:
+        require_same(guide, begun.lineage.get("teacher", {}))
+    return guide
 
 
-def _describe(config: TrainConfig, dataset: Dataset, built: BuiltModel, spec: InputSpec) -> Run:
+def _introduced(guide: Ancestor | None, dataset: Dataset) -> list[str]:
+    if guide is None:
+        return []
+    return [tr("teacher: {run}", run=known_as(guide)), *other_pictures(guide, dataset)]
+
+
+def _describe(begin: Start, dataset: Dataset, guide: Ancestor | None) -> Run:
+    config, built = begin.config, begin.built
     counts = {name: len(split) for name, split in dataset.splits.items()}
+    lineage = {"init": begin.init, "teacher": guide.facts if guide is not None else {}}
+    if guide is not None:
+        config = replace(config, teacher=guide.folder)
     if config.augment == "auto":
-        config = replace(config, augment="light" if dataset.layout == "idx" else "standard")
+        config = replace(config, augment=usual_policy(dataset.layout))
     return Run(
         config=config,
         model=built.config.to_dict(),
-        input=spec,
+        input=begin.input,
         classes=dataset.classes,
         mean=built.mean,
         std=built.std,
@@ -125,6 +139,8 @@ def _describe(config: TrainConfig, dataset: Dataset, built: BuiltModel, spec: In
             "notes": list(dataset.notes),
         },
         display_names=_display_names(dataset),
+        pruning=begin.pruning,
+        lineage={role: facts for role, facts in lineage.items() if facts},
         versions=library_versions(),
     )
 
@@ -154,7 +170,7 @@ def _headline(run: Run, place: Place) -> str:
     counts = ", ".join(f"{name} {n}" for name, n in run.data["counts"].items())
     return tr(
         "{model} on {data}: {classes} classes, {counts} pictures, {size} px, {epochs} epochs on {place}",
-        model=run.config.model,
+        model=run.config.network,
         data=run.data["name"],
         classes=len(run.classes),
         counts=counts,
@@ -169,6 +185,7 @@ def _loop(
     built: BuiltModel,
     splits: dict[str, CachedSplit],
     *,
+    teacher: Teacher | None,
     place: Place,
     out: Path,
     say: Callable[[str], None],
@@ -192,6 +209,7 @@ def _loop(
         place=place,
         folder=out,
         class_weights=_class_weights(config, train_split.labels, len(run.classes)),
+        teacher=teacher,
         say=say,
     )
 

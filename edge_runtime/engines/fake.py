@@ -15,7 +15,7 @@ from imago.edge_runtime.types import F32
 class FakeEngine:
     """Probabilities that depend on the tensor's bytes and on nothing else (CRC-32), the same everywhere."""
 
-    name, version, threads, outputs = "fake", "1", 1, 1
+    name, version, threads, outputs, output_step = "fake", "1", 1, 1, 0.0
 
     def __init__(self, spec: InputSpec, classes: int) -> None:
         self.input_shape: tuple[int | None, ...] = spec.shape

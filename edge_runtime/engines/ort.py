@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from imago.edge_runtime.engines.base import Tensor
+from imago.edge_runtime.engines.base import Tensor, check_file
 from imago.edge_runtime.errors import ImagoError, ModelError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.types import F32
@@ -33,7 +33,7 @@ class OrtEngine:
     Raises ModelError where the file cannot be used: damaged, unknown operator or opset, other inputs.
     """
 
-    name = "onnxruntime"
+    name, output_step = "onnxruntime", 0.0
 
     def __init__(
         self, model: Path | str | bytes, threads: int = 1, *, arena: bool = True, optimise: bool = True
@@ -115,7 +115,7 @@ def session_options(onnxruntime: Any, threads: int, *, arena: bool = True, optim
 def _session(onnxruntime: Any, model: Path | str | bytes, options: Any, shown: str) -> Any:
     """The session, or one clear line: onnxruntime's own texts run over many lines of paths and C++."""
     if not isinstance(model, bytes):
-        _check_file(Path(model))
+        check_file(Path(model))
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -135,15 +135,6 @@ def _session(onnxruntime: Any, model: Path | str | bytes, options: Any, shown: s
             path=shown,
             reason=_first_line(error),
         ) from error
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise ModelError("{path} is a folder; expected a model file (.onnx)", path=path)
-    if not path.is_file():
-        raise ModelError("no such model file: {path}", path=path)
-    if path.stat().st_size == 0:
-        raise ModelError("{path} is empty; copy or export the model again", path=path)
 
 
 def _known(shape: list[Any]) -> tuple[int | None, ...]:

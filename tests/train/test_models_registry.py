@@ -194,9 +194,10 @@ def test_a_damaged_description_is_one_clear_error(data: dict[str, object]) -> No
         ModelConfig.from_dict(data)
 
 
-def test_pruned_networks_of_a_later_version_are_told() -> None:
-    with pytest.raises(ModelError, match="newer imago"):
-        build_from_config(ModelConfig("lenet5", 3, 1, 32, 32, arch={"c1": 4}))
+@pytest.mark.parametrize("arch", [{"nowhere": (4, 1, 1)}, {"c1": (4,)}, {"c1": (400, 1, 1)}])
+def test_widths_that_are_not_this_networks_are_told(arch: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(ModelError):
+        build_from_config(ModelConfig("lenet5", 3, 1, 32, 32, arch=arch))
 
 
 def test_timm_is_asked_for_when_it_is_not_there() -> None:
@@ -211,3 +212,44 @@ def test_timm_is_asked_for_when_it_is_not_there() -> None:
         assert built.head == "classifier"
         with pytest.raises(InputError, match="no network"):
             build_model("timm:hf-hub:someone/something", 3, channels=3, size=(96, 96))
+
+
+def parameters(module: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in module.parameters()]
+
+
+@pytest.mark.parametrize("factor", [0.35, 0.5, 0.75, 1.0, 1.4])
+def test_widths_are_torchvisions_own(factor: float) -> None:
+    """Layer by layer against torchvision's builders and the published table of MobileNetV2."""
+    from torchvision.models import efficientnet, mobilenet_v2, mobilenetv3
+
+    wanted: dict[str, nn.Module] = {"mobilenet_v2": mobilenet_v2(num_classes=6, width_mult=factor)}
+    for name in ("mobilenet_v3_small", "mobilenet_v3_large"):
+        table, last = mobilenetv3._mobilenet_v3_conf(name, width_mult=factor)
+        wanted[name] = mobilenetv3.MobileNetV3(table, last, num_classes=6)
+    table, last = efficientnet._efficientnet_conf("efficientnet_b0", width_mult=factor, depth_mult=1.0)
+    wanted["efficientnet_b0"] = efficientnet.EfficientNet(table, 0.2, last_channel=last, num_classes=6)
+    for name, module in wanted.items():
+        built = build_model(name, 6, channels=3, size=(64, 64), width_mult=factor)
+        assert parameters(built.module) == parameters(module)
+        again = ModelConfig.from_dict(json.loads(json.dumps(built.config.to_dict())))
+        assert again.width_mult == factor
+        assert parameters(build_from_config(again).module) == parameters(module)
+
+
+def test_published_sizes_of_narrow_networks() -> None:
+    """MobileNetV2 with 1,000 classes: millions of parameters as timm's benchmark tables list them."""
+    for factor, millions in ((0.35, 1.68), (0.5, 1.97), (1.4, 6.11)):
+        module = build_model("mobilenet_v2", 1000, channels=3, size=(224, 224), width_mult=factor).module
+        assert sum(p.numel() for p in module.parameters()) / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+@pytest.mark.parametrize("name", [n for n, info in MODELS.items() if not info.scalable])
+def test_networks_of_one_width_say_so(name: str) -> None:
+    with pytest.raises(InputError, match="one width only"):
+        build_model(name, 3, channels=3, size=(224, 224), width_mult=0.5)
+
+
+def test_no_pretrained_weights_for_other_widths() -> None:
+    with pytest.raises(InputError, match=r"no ImageNet weights for mobilenet_v2 --width 0\.5"):
+        build_model("mobilenet_v2", 3, channels=3, size=(224, 224), width_mult=0.5, pretrained=True)

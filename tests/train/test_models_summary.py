@@ -81,6 +81,15 @@ def test_command_show_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert data["params"] == sum(layer["params"] for layer in data["layers"])
 
 
+def test_command_shows_a_narrow_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "mobilenet_v3_small", "--width", "0.5", "--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    data = json.loads(out)
+    assert data["config"]["width_mult"] == 0.5
+    assert data["params"] == totals(describe(ModelConfig.from_dict(data["config"])))[0] < 500_000
+    assert err.startswith("mobilenet_v3_small ×0.5: ")
+
+
 def test_command_lists_all_networks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +107,8 @@ def test_command_lists_all_networks(
         ("which network", ["show"]),
         ("at least 63×63", ["show", "alexnet", "--size", "32"]),
         ("--classes", ["show", "lenet5", "--classes", "0"]),
+        ("one width only", ["show", "resnet18", "--width", "0.5"]),
+        ("expected 0.1 to 4.0", ["show", "mobilenet_v2", "--width", "0"]),
         ("invalid choice", ["paint", "lenet5"]),
     ],
 )

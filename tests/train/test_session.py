@@ -21,34 +21,22 @@ from imago.train.checkpoint import load_tensors
 from imago.train.config import TrainConfig
 from imago.train.data.layouts import load_dataset
 from imago.train.device import choose_place
+from imago.train.interrupt import Interrupted
 from imago.train.loop import Loop, Network
 from imago.train.models.registry import build_model
 from imago.train.results import fit_temperature
 from imago.train.run import Run, load_sample
 from imago.train.session import resume, train
 
-from support import ROOT, imago
+from picture_support import striped_folders
+from support import ROOT, imago, stop_after_each_step
 
 QUICK = ("--epochs", "6", "--batch-size", "16", "--threads", "1", "--seed", "3")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two easy classes, told apart by the direction of stripes; one has a name outside ASCII."""
-    root = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[0:40, 0:48]
-    for name, axis in (("across", y), ("竖直", x)):
-        (root / name).mkdir()
-        for k in range(40):
-            wave = (
-                127
-                + 90 * np.sin(axis * rng.uniform(0.5, 0.9) + rng.uniform(0, 6))
-                + rng.normal(0, 15, x.shape)
-            )
-            picture = np.clip(np.stack([wave] * 3, -1), 0, 255).astype(np.uint8)
-            Image.fromarray(picture).save(root / name / f"{k}.png")
-    return root
+    return striped_folders(tmp_path_factory.mktemp("photos") / "photos")
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
@@ -91,9 +79,10 @@ def test_a_run_learns_and_describes_itself(whole: Path) -> None:
     assert not (whole / "checkpoint.safetensors").exists()
 
 
-def start(photos: Path, out: Path) -> subprocess.Popen[str]:
+def start(photos: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "imago.cli.main", "train", str(photos), "--out", str(out), *QUICK]
+    command += more
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -123,28 +112,31 @@ def test_killed_and_resumed_is_the_same_run(photos: Path, whole: Path, tmp_path:
     assert len(rows) == 6
 
 
+def test_killed_with_a_teacher_and_resumed_is_the_same_run(photos: Path, whole: Path, tmp_path: Path) -> None:
+    through, out = tmp_path / "through", tmp_path / "run"
+    taught = ("--teacher", str(whole), "--distill-weight", "0.5")
+    done = imago("train", str(photos), "--out", str(through), *QUICK, *taught)
+    assert done.returncode == 0, done.stderr
+    process = start(photos, out, *taught)
+    wait_for_epoch(process, 2)
+    process.kill()
+    process.communicate()
+    done = imago("train", "--resume", str(out))
+    assert done.returncode == 0, done.stderr
+    assert same(out, through)
+    assert not same(out, whole)
+
+
 def test_an_interrupt_within_an_epoch_resumes_there(photos: Path, whole: Path, tmp_path: Path) -> None:
     """Stop after single steps, many times over; the weights come out the same."""
-    from imago.train.interrupt import Interrupted, StopWish
-
     out = tmp_path / "run"
     config = TrainConfig(epochs=6, batch_size=16, threads=1, seed=3)
-    original = StopWish.__enter__
-
-    def impatient(self: StopWish) -> StopWish:
-        entered = original(self)
-        entered.wished = True
-        return entered
-
-    StopWish.__enter__ = impatient  # type: ignore[method-assign]
-    try:
+    with stop_after_each_step():
         with pytest.raises(Interrupted):
             train(photos, config, out)
         for _ in range(7):
             with pytest.raises(Interrupted):
                 resume(out)
-    finally:
-        StopWish.__enter__ = original  # type: ignore[method-assign]
     resume(out)
     assert same(out, whole)
 

@@ -34,7 +34,8 @@ UNSUPPORTED_SUFFIXES = frozenset(
         ".raw",
     }
 )
-NOISE = frozenset({"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "$recycle.bin"})
+# _to_label: what `imago events --retrain` leaves for people to sort.
+NOISE = frozenset({"_to_label", "thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "$recycle.bin"})
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.types import Color
+from imago.train.models.config import WIDTH_MULT
 
 TIMM = "timm:"
 LEAST_MAP = 4
@@ -27,6 +28,7 @@ class ModelInfo:
     are published for it. builder: name of the torchvision constructor ("" for our own). mean, std: of 0..1
     pixels, one value for all channels or three for r, g, b. stride: how much smaller the last feature
     map is than the input. halvings: the modules that shrink first, from the input (see ``stem_for``).
+    scalable: whether it has a width multiplier.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelInfo:
     std: tuple[float, ...] = IMAGENET_STD
     stride: int = 32
     halvings: tuple[str, ...] = ()
+    scalable: bool = False
 
     @property
     def input(self) -> tuple[int, int, int, Color]:
@@ -70,6 +73,7 @@ _ALL = (
         "MobileNet",
         "made for phones and small boards: first choice for photos on a Raspberry Pi",
         builder="mobilenet_v3_small",
+        scalable=True,
         halvings=("features.0.0", "features.1.block.0.0"),
     ),
     ModelInfo(
@@ -77,6 +81,7 @@ _ALL = (
         "MobileNet",
         "four times the work of mobilenet_v3_small, more accurate",
         builder="mobilenet_v3_large",
+        scalable=True,
         halvings=("features.0.0", "features.2.block.1.0"),
     ),
     ModelInfo(
@@ -84,6 +89,7 @@ _ALL = (
         "MobileNet",
         "inverted residuals and plain ReLU6, the classic of small boards",
         builder="mobilenet_v2",
+        scalable=True,
         halvings=("features.0.0", "features.2.conv.1.0"),
     ),
     ModelInfo(
@@ -106,6 +112,7 @@ _ALL = (
         "EfficientNet",
         "balanced depth and width with squeeze-and-excitation: accurate for its size",
         builder="efficientnet_b0",
+        scalable=True,
         halvings=("features.0.0", "features.2.0.block.1.0"),
     ),
     ModelInfo(
@@ -178,6 +185,26 @@ def check_side(info: ModelInfo, width: int, height: int) -> None:
             least=info.min_side,
             width=width,
             height=height,
+        )
+
+
+def check_width(name: str, width_mult: float) -> None:
+    """Raises InputError where the network has no width multiplier and one is given, and for unusable ones."""
+    low, high = WIDTH_MULT
+    if not low <= width_mult <= high:
+        raise InputError(
+            "--{name} is {value}; expected {low} to {high}",
+            name="width",
+            value=width_mult,
+            low=low,
+            high=high,
+        )
+    if width_mult != 1 and (name.startswith(TIMM) or not model_info(name).scalable):
+        raise InputError(
+            "--width {width}: {model} comes in one width only; networks with a choice: {names}",
+            width=width_mult,
+            model=name,
+            names=", ".join(info.name for info in MODELS.values() if info.scalable),
         )
 
 

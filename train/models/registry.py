@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imago.edge_runtime.errors import InputError, ModelError
+from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.types import Color
-from imago.train.models.catalogue import HALF, MODELS, TIMM, ModelInfo, check_side, model_info, stem_for
+from imago.train.models.catalogue import (
+    HALF,
+    MODELS,
+    TIMM,
+    ModelInfo,
+    check_side,
+    check_width,
+    model_info,
+    stem_for,
+)
 from imago.train.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -77,15 +86,17 @@ def build_model(
     pretrained: bool = False,
     weights: Path | None = None,
     stem: int | None = None,
+    width_mult: float = 1.0,
 ) -> BuiltModel:
     """Build ``name`` for ``num_classes`` and inputs of ``size`` (width, height) pixels.
 
     pretrained: start from ImageNet weights, downloaded. weights: start from this file instead. stem: see
-    ``catalogue.stem_for``, which decides it where None is given. Random numbers come from torch's
-    default generator.
+    ``catalogue.stem_for``, which decides it where None is given. width_mult: factor on the channel counts.
+    Random numbers come from torch's default generator.
 
-    Raises InputError (name, size, weights) and MissingDependency (timm).
+    Raises InputError (name, size, width, weights) and MissingDependency (timm).
     """
+    check_width(name, width_mult)
     width, height = size
     ready = pretrained or weights is not None
     if name.startswith(TIMM):
@@ -93,14 +104,16 @@ def build_model(
         return _build_timm(config, pretrained and weights is None, weights)
     info = model_info(name)
     check_side(info, width, height)
-    if pretrained and weights is None and not info.pretrained:
+    if pretrained and weights is None and (not info.pretrained or width_mult != 1):
         raise InputError(
             "there are no ImageNet weights for {model}; train without --pretrained, or give --weights FILE",
-            model=name,
+            model=name if width_mult == 1 else f"{name} --width {width_mult:g}",
         )
     if stem is None:
         stem = 0 if ready else default_stem(name, width, height)
-    built = build_from_config(ModelConfig(name, num_classes, channels, width, height, stem))
+    built = build_from_config(
+        ModelConfig(name, num_classes, channels, width, height, stem, width_mult=width_mult)
+    )
     if not ready:
         if info.builder:
             from imago.train.models.torchvision_nets import quick_batch_norm
@@ -111,13 +124,26 @@ def build_model(
 
 
 def build_from_config(config: ModelConfig) -> BuiltModel:
-    """The same network again, with fresh weights. Raises ModelError where this imago cannot build it."""
+    """The same network again, pruned where it was pruned, with fresh weights.
+
+    Raises ModelError where the description does not fit the network.
+    """
+    built = _whole(config)
     if config.arch:
-        raise ModelError("{name} was pruned by a newer imago; update imago-edge", name=config.name)
+        from imago.train.models.pruned import check_forward, narrow
+
+        narrow(built.module, config.arch)
+        check_forward(built.module, (config.channels, config.height, config.width))
+    return built
+
+
+def _whole(config: ModelConfig) -> BuiltModel:
+    """The network as its authors drew it."""
     if config.name.startswith(TIMM):
         return _build_timm(config, False, None)
     info = model_info(config.name)
     check_side(info, config.width, config.height)
+    check_width(config.name, config.width_mult)
     if info.builder:
         from imago.train.models import torchvision_nets
 

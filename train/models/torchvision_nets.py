@@ -16,6 +16,17 @@ ALEXNET_SIDE = 223  # the smallest input that gives it
 
 def build(info: ModelInfo, config: ModelConfig) -> nn.Module:
     """The network with fresh weights. Raises InputError where the input is too small."""
+    module = _drawn(info, config) if config.width_mult == 1 else _scaled(info, config)
+    if config.channels == 1:
+        _grey_input(module)
+    for name in info.halvings[: config.stem]:
+        _take_out(module, name)
+    if info.name == "alexnet":
+        _fit_alexnet(module, config)
+    return module
+
+
+def _drawn(info: ModelInfo, config: ModelConfig) -> nn.Module:
     from torchvision import models
 
     arguments: dict[str, bool] = {}
@@ -24,13 +35,25 @@ def build(info: ModelInfo, config: ModelConfig) -> nn.Module:
     module: nn.Module = models.get_model(
         info.builder, weights=None, num_classes=config.num_classes, **arguments
     )
-    if config.channels == 1:
-        _grey_input(module)
-    for name in info.halvings[: config.stem]:
-        _take_out(module, name)
-    if info.name == "alexnet":
-        _fit_alexnet(module, config)
     return module
+
+
+def _scaled(info: ModelInfo, config: ModelConfig) -> nn.Module:
+    """With other channel counts, rounded to multiples of 8 by torchvision's own rule.
+
+    Only MobileNetV2's constructor takes the factor; for the others it is an argument of the functions that
+    make their tables of layers, which torchvision keeps to itself (a test holds us to their results).
+    """
+    from torchvision.models import efficientnet, mobilenetv2, mobilenetv3
+
+    classes, factor = config.num_classes, config.width_mult
+    if info.family == "EfficientNet":
+        table, last = efficientnet._efficientnet_conf(info.builder, width_mult=factor, depth_mult=1.0)
+        return efficientnet.EfficientNet(table, 0.2, last_channel=last, num_classes=classes)
+    if info.builder == "mobilenet_v2":
+        return mobilenetv2.MobileNetV2(num_classes=classes, width_mult=factor)
+    table, last = mobilenetv3._mobilenet_v3_conf(info.builder, width_mult=factor)
+    return mobilenetv3.MobileNetV3(table, last, num_classes=classes)
 
 
 def quick_batch_norm(module: nn.Module) -> None:

@@ -1,0 +1,195 @@
+"""Quantisation-aware training on real digits: it mends a bad start, survives kills, says what it did."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from imago.edge_runtime.contract import spec_from_metadata
+from imago.edge_runtime.engines.ort import OrtEngine
+from imago.edge_runtime.errors import DataError, GateError, StorageError
+from imago.quantize.calibration import pictures
+from imago.quantize.ptq import SCHEMES, probabilities, quantise
+from imago.quantize.qat.check import compare
+from imago.quantize.qat.session import MARKER, QatFacts, QatOptions, quantise_aware
+from imago.train.config import TrainConfig
+from imago.train.data.idx import read_idx
+from imago.train.data.layouts import load_dataset
+from imago.train.dataset import Dataset
+from imago.train.interrupt import Interrupted, StopWish
+from imago.train.session import train
+from imago.workflow.steps import export_run
+
+from support import need_data
+
+OPTIONS = QatOptions(epochs=2, threads=1)
+SHRUNK = 0.15  # of the ranges that calibration found
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3,000 and 200 of MNIST's digits."""
+    source, folder = need_data("mnist"), tmp_path_factory.mktemp("digits")
+    for name, count in (("train", 3000), ("t10k", 200)):
+        for kind in ("images-idx3", "labels-idx1"):
+            values = read_idx(source / f"{name}-{kind}-ubyte.gz", int(kind[-1]))[:count]
+            head = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+            (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + values.tobytes(), 1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ready(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, onnx.ModelProto, Dataset]:
+    """A float LeNet-5, an int8 version of it whose activation ranges are far too small, and the data."""
+    run = tmp_path_factory.mktemp("qat") / "run"
+    train(digits, TrainConfig(epochs=5, threads=1, batch_size=64), run)
+    source, data = export_run(run).model, load_dataset(digits)
+    tensors = pictures(data, "train", _spec(source), 64).tensors("nchw")
+    start = quantise(source, tensors[:32], tensors[32:], schemes=SCHEMES[:1]).model
+    scales = {
+        n.input[1]
+        for n in start.graph.node
+        if n.op_type == "QuantizeLinear" and n.input[0] != start.graph.node[0].output[0]
+    }
+    for initializer in start.graph.initializer:
+        if initializer.name in scales:
+            small = (numpy_helper.to_array(initializer) * SHRUNK).astype(np.float32)
+            initializer.CopyFrom(numpy_helper.from_array(small, initializer.name))
+    return source, start, data
+
+
+def _spec(source: Path) -> Any:
+    return spec_from_metadata(OrtEngine(source).metadata)
+
+
+def accuracy(model: bytes | Path, data: Dataset, source: Path) -> float:
+    held = pictures(data, "val", _spec(source))
+    answers = probabilities(OrtEngine(model), held.tensors("nchw")).argmax(1)
+    return float((answers == held.labels).mean())
+
+
+@pytest.fixture(scope="module")
+def whole(
+    ready: tuple[Path, onnx.ModelProto, Dataset], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[onnx.ModelProto, QatFacts]:
+    """An uninterrupted training."""
+    source, start, data = ready
+    return quantise_aware(source, start, data, tmp_path_factory.mktemp("w") / "w", OPTIONS)
+
+
+def test_a_bad_start_recovers(
+    ready: tuple[Path, onnx.ModelProto, Dataset], whole: tuple[onnx.ModelProto, QatFacts]
+) -> None:
+    source, start, data = ready
+    model, facts = whole
+    large = accuracy(source, data, source)
+    assert facts.start == pytest.approx(accuracy(start.SerializeToString(), data, source))
+    assert facts.start < large - 0.05
+    assert facts.reached == pytest.approx(accuracy(model.SerializeToString(), data, source))
+    assert facts.reached > large - 0.015
+    assert (facts.n, facts.epochs) == (len(data.splits["val"]), 2)
+    assert facts.best_epoch in (1, 2)
+    assert facts.alignment.agreement >= 0.995
+    json.dumps(facts.to_dict())
+    assert [n.op_type for n in model.graph.node] == [n.op_type for n in start.graph.node]
+    sizes = [len(m.SerializeToString()) for m in (start, model)]
+    assert abs(sizes[0] - sizes[1]) < 0.01 * sizes[0]
+
+
+def test_interrupted_at_every_step_it_ends_the_same(
+    ready: tuple[Path, onnx.ModelProto, Dataset], whole: tuple[onnx.ModelProto, QatFacts], tmp_path: Path
+) -> None:
+    source, start, data = ready
+    original = StopWish.__enter__
+
+    def impatient(self: StopWish) -> StopWish:
+        entered = original(self)
+        entered.wished = True
+        return entered
+
+    StopWish.__enter__ = impatient  # type: ignore[method-assign]
+    try:
+        for _ in range(5):
+            with pytest.raises(Interrupted, match="the same command goes on"):
+                quantise_aware(source, start, data, tmp_path / "w", OPTIONS)
+    finally:
+        StopWish.__enter__ = original  # type: ignore[method-assign]
+    model, facts = quantise_aware(source, start, data, tmp_path / "w", OPTIONS)
+    assert model.SerializeToString(deterministic=True) == whole[0].SerializeToString(deterministic=True)
+    assert facts == whole[1]
+    assert not (tmp_path / "w").exists()
+
+
+def test_another_training_does_not_go_on_from_the_state(
+    ready: tuple[Path, onnx.ModelProto, Dataset], tmp_path: Path
+) -> None:
+    source, start, data = ready
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / MARKER).write_text(json.dumps({"key": "of something else"}))
+    (tmp_path / "w" / "checkpoint.safetensors").write_text("not to be read")
+    _, facts = quantise_aware(source, start, data, tmp_path / "w", QatOptions(epochs=1, threads=1))
+    assert facts.epochs == 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.jpg").write_text("precious")
+    with pytest.raises(StorageError, match="mine"):
+        quantise_aware(source, start, data, tmp_path / "mine", OPTIONS)
+    assert (tmp_path / "mine" / "photo.jpg").exists()
+
+
+def test_a_start_that_nothing_beats_is_kept(
+    ready: tuple[Path, onnx.ModelProto, Dataset],
+    whole: tuple[onnx.ModelProto, QatFacts],
+    tmp_path: Path,
+) -> None:
+    """A hopeless learning rate ruins every epoch."""
+    source, _, data = ready
+    options = QatOptions(epochs=1, lr=3.0, ema=0.0, threads=1)
+    model, facts = quantise_aware(source, whole[0], data, tmp_path / "w", options)
+    assert model == whole[0]
+    assert facts.best_epoch == 0
+    assert facts.reached == facts.start == whole[1].reached
+
+
+def test_no_validation_pictures_is_told(
+    ready: tuple[Path, onnx.ModelProto, Dataset], digits: Path, tmp_path: Path
+) -> None:
+    source, start, _ = ready
+    data = load_dataset(digits)
+    bare = Dataset(
+        root=data.root,
+        layout=data.layout,
+        classes=data.classes,
+        splits={k: v for k, v in data.splits.items() if k != "val"},
+        fingerprint=data.fingerprint,
+    )
+    with pytest.raises(DataError, match="--val-fraction"):
+        quantise_aware(source, start, bare, tmp_path / "w", OPTIONS)
+
+
+def test_an_engine_that_disagrees_is_caught() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (1000, 4)).astype(np.float32)
+    trained = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    compare(trained, trained).require()
+    near = trained.copy()
+    near[0] = [0.251, 0.249, 0.25, 0.25]
+    other = near.copy()
+    other[0] = [0.249, 0.251, 0.25, 0.25]
+    assert compare(near, other).agreement == 1.0  # a tie within a rounding
+    turned = trained.copy()
+    turned[:6] = np.roll(trained[:6], 1, axis=1)
+    assert compare(trained, turned).agreement < 0.995
+    with pytest.raises(GateError, match=r"99\.\d+%.*1000 pictures"):
+        compare(trained, turned).require()
+    flat = 0.9 * trained + 0.025  # same classes, other confidences
+    assert compare(trained, flat).agreement == 1.0
+    with pytest.raises(GateError):
+        compare(trained, flat).require()
