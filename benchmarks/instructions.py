@@ -124,6 +124,8 @@ def main() -> int:
         before = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}
         EXPECTED.write_text(json.dumps(before | rows, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return 0
+    if not EXPECTED.exists():
+        sys.exit(f"no expectation yet: write {EXPECTED.name} with --update")
     lines = compare(json.loads(EXPECTED.read_text(encoding="utf-8")), rows)
     print("\n".join(lines) or f"as expected (within {TOLERANCE:.0%})")
     return int(any("other versions" not in line for line in lines))
