@@ -31,34 +31,33 @@ BOARDS = ("pi4", "pi5")
 STEPS = ("preprocess", "engine", "frame")
 GUEST = """
 import json, os, sys
-from pathlib import Path
+import numpy
 from imago.edge_runtime.bench_worker import camera_frame
 from imago.edge_runtime.classifier import Classifier
-from imago.edge_runtime.loop import Loop, LoopOptions
-from imago.edge_runtime.sinks import JsonLinesSink
+from imago.edge_runtime.sinks import JsonLinesSink, Seen
+from imago.edge_runtime.watch import Watch
 
 model, step, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 classifier = Classifier(model)
 frame = camera_frame(classifier.spec.input, (640, 480))
 tensor = classifier.prepare(frame).copy()
-sink = JsonLinesSink("/share/seen.jsonl")
-from imago.edge_runtime.sinks import Seen
+watch, sink = Watch(classifier, classifier.spec.labels), JsonLinesSink("/share/seen.jsonl")
+
 def whole():
-    prediction = classifier.predict(frame)
-    prediction.top(3)
-    sink.write(Seen(0, "", 0.0, prediction, 1.0, 1.0))
+    look = watch.look(frame)
+    sink.write(Seen(0, "", 0.0, look.prediction, 1.0, 1.0, subjects=look.subjects))
+
 action = {"preprocess": lambda: classifier.prepare(frame), "engine": lambda: classifier.engine.run(tensor),
           "frame": whole}[step]
 for _ in range(2 + times):
     action()
-import numpy
 print(json.dumps({"numpy": numpy.__version__, classifier.engine.name: classifier.engine.version}), flush=True)
 os._exit(0)
 """
 
 
 def models(folder: Path) -> list[str]:
-    """LeNet-5 and MobileNetV3-Small with random weights, through the real export; int8 as well."""
+    """LeNet-5 and MobileNetV3-Small with random weights, through the real export."""
     from runtime import make_models
 
     make_models(folder)

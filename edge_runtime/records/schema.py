@@ -83,7 +83,10 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
         raise unreadable(folder, error) from error
     if version < len(MIGRATIONS):  # made by an older imago: bring it up to date first
         database.close()
-        open_database(folder).close()
+        try:
+            open_database(folder).close()
+        except sqlite3.Error as error:
+            raise unreadable(folder, error) from error
         database = _connect(folder / FILE, read_only=True)
     return database
 
