@@ -181,6 +181,7 @@ def test_run_keeps_sends_and_shows(tmp_path: Path) -> None:
         frame = page.getresponse()
         assert Image.open(frame).size == (640, 480)
         page.close()
+        until(lambda: _frames(port) > 20)  # long enough to be a visit
         until(lambda: b"online" in listener.of("trap/status"))
         process.send_signal(signal.SIGTERM)
         out, errors = process.communicate(timeout=60)
@@ -188,12 +189,21 @@ def test_run_keeps_sends_and_shows(tmp_path: Path) -> None:
         assert "Traceback" not in errors
         until(lambda: listener.of("trap/events") and listener.of("trap/status")[-1] == b"offline")
         listener.close()
-    assert json.loads(out)["events"] == 1
+    assert json.loads(out)["events"]["count"] == 1
     (event,) = listed(records)
     assert event["crop"]
     assert event["start"] > NOON  # type: ignore[operator]
     (sent,) = {json.loads(payload)["id"] for payload in listener.of("trap/events")}
     assert sent == event["id"]
+
+
+def _frames(port: int) -> int:
+    page = http.client.HTTPConnection("localhost", port, timeout=20)
+    page.request("GET", "/api/status")
+    with page.getresponse() as answer:
+        frames = int(json.load(answer)["frames"])
+    page.close()
+    return frames
 
 
 @pytest.mark.parametrize(
