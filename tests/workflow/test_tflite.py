@@ -204,4 +204,4 @@ def test_tflite_runtime_runs_the_files(run: tuple[Path, Path], exported: Path, t
         env={"PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en"},
     )
     assert ran.returncode == 0, ran.stderr
-    assert set(ran.stdout.splitlines()) == {"tflite 2.14.0"}
+    assert set(ran.stdout.splitlines()) == {"tflite-runtime 2.14.0"}
