@@ -56,6 +56,39 @@ def ratio(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(pairs), min(pairs), max(pairs)
 
 
+def random_run(folder: Path, name: str, side: int, channels: int = 3, classes: int = 10) -> Path:
+    """A run folder of ``name`` with random weights and lively BatchNorm averages: time depends on neither."""
+    import numpy as np
+    import torch
+
+    from imago.edge_runtime.spec import InputSpec
+    from imago.train.checkpoint import WEIGHTS, save_tensors
+    from imago.train.config import TrainConfig
+    from imago.train.models.registry import build_model
+    from imago.train.run import Run, save_sample
+
+    torch.manual_seed(0)
+    built = build_model(name, classes, channels=channels, size=(side, side))
+    with torch.no_grad():
+        built.module.train()
+        for _ in range(3):
+            built.module(torch.randn(8, channels, side, side))
+    folder.mkdir(parents=True)
+    Run(
+        config=TrainConfig(model=name),
+        model=built.config.to_dict(),
+        input=InputSpec(side, side, channels, "gray" if channels == 1 else "rgb"),
+        classes=tuple(f"class {k}" for k in range(classes)),
+        mean=built.mean,
+        std=built.std,
+        data={"name": "random", "generated": True},
+    ).save(folder)
+    save_tensors(folder / WEIGHTS, built.module.state_dict())
+    pictures = np.random.default_rng(0).integers(0, 256, (32, side, side, channels), dtype=np.uint8)
+    save_sample(folder, pictures, np.zeros(32, np.int64))
+    return folder
+
+
 def save(name: str, result: Mapping[str, Any]) -> None:
     """Write ``benchmarks/out/<name>.json`` with machine and time."""
     OUT.mkdir(exist_ok=True)

@@ -2,8 +2,9 @@
 
     python benchmarks/memory.py [--rounds 7]
 
-Peak RSS (VmHWM) of a process that runs 200 frames through LeNet-5 with ONNX Runtime and without OpenCV;
-process start to first prediction; ``imago --help``. Random weights, real export.
+Peak RSS (VmHWM) of a process that runs 200 frames through LeNet-5 with ONNX Runtime, and with LiteRT where
+the TFLite converter is installed, both without OpenCV; process start to first prediction; ``imago --help``.
+Random weights, real export.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import ROOT, machine, save
-from runtime import make_models
+from common import ROOT, machine, random_run, save
 
 FRAMES = """
 import sys, time
@@ -48,6 +48,20 @@ def frames(model: Path, count: int) -> tuple[float, float]:
     return peak, first - began
 
 
+def make_models(folder: Path) -> dict[str, Path]:
+    """LeNet-5 for every engine that can be had here."""
+    from imago.edge_runtime.errors import MissingDependency
+    from imago.workflow.steps import export_run
+
+    run = random_run(folder / "run", "lenet5", 32, 1)
+    models = {"onnxruntime": export_run(run, folder / "lenet5.onnx").model}
+    try:
+        models["litert"] = export_run(run, folder / "lenet5.tflite", overwrite=True).model
+    except MissingDependency as error:
+        print(error, file=sys.stderr)
+    return models
+
+
 def help_seconds() -> float:
     """Wall seconds of ``imago --help``."""
     began = time.perf_counter()
@@ -62,20 +76,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     os.environ["PYTHONPATH"] = str(ROOT / ".dev")
+    rows: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        make_models(Path(folder))
-        model = Path(folder) / "lenet5.onnx"
-        frames(model, 1)  # the first start reads libraries from disk
-        runs = [frames(model, 200) for _ in range(args.rounds)]
-        helps = [help_seconds() for _ in range(args.rounds)]
-    rows = {
-        "peak_rss_mb": [peak for peak, _ in runs],
-        "start_to_first_prediction_s": [first for _, first in runs],
-        "help_s": helps,
-    }
+        models = make_models(Path(folder))
+        for model in models.values():
+            frames(model, 1)  # the first start reads libraries from disk
+        for _ in range(args.rounds):
+            for engine, model in models.items():
+                peak, first = frames(model, 200)
+                rows.setdefault(f"peak_rss_mb {engine}", []).append(peak)
+                rows.setdefault(f"start_to_first_prediction_s {engine}", []).append(first)
+            rows.setdefault("help_s", []).append(help_seconds())
     print(machine()["cpu"])
     for name, values in rows.items():
-        print(f"{name:<30} median {statistics.median(values):7.3f}   {min(values):.3f} to {max(values):.3f}")
+        print(f"{name:<42} median {statistics.median(values):7.3f}   {min(values):.3f} to {max(values):.3f}")
     save(
         "memory",
         {"rounds": args.rounds, **{k: {"median": statistics.median(v), "all": v} for k, v in rows.items()}},

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     out = Output(args.json)
     from imago.cli.bench_text import tell
     from imago.edge_runtime.bench import bench
-    from imago.edge_runtime.progress import Progress
+    from imago.edge_runtime.progress import Progress, duration
 
     options = _options(args)
     old = _earlier(args.compare) if args.compare else None
@@ -67,7 +67,13 @@ def main(argv: Sequence[str]) -> int:
         foreign = classifier.spec.precision == "unknown"
         spec = classifier.spec if foreign else None
     with Progress(options.processes * len({*args.threads}), tr("measuring")) as bar:
-        report = bench(args.model, options, spec=spec, advance=bar.advance)
+        report = bench(
+            args.model,
+            options,
+            spec=spec,
+            advance=bar.advance,
+            running=lambda s: bar.advance(0, note=tr("full load: {time}", time=duration(s))),
+        )
     tell(out, report)
     _draw(out, report, args.plot)
     result = report.to_dict()

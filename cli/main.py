@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "camera or video in, live predictions out"),
     "setup": ("setup", "make the environment that the TFLite converter needs"),
     "events": ("events", "list, filter and export what a camera has seen"),
+    "cameras": ("cameras", "list the cameras here and what they can do"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),

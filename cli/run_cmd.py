@@ -66,7 +66,18 @@ def _source_flags(p: argparse.ArgumentParser) -> None:
         ),
     )
     group.add_argument(
-        "--size", type=size, metavar="WxH", help=tr("picture size to ask the camera for (640x480)")
+        "--size",
+        type=size,
+        metavar="WxH",
+        help=tr("picture size to ask the camera for (default: by the model, or 1280x720 to look for motion)"),
+    )
+    group.add_argument(
+        "--control",
+        type=control,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=tr("a setting of the camera, such as focus=2, exposure=8000, hflip=1; imago cameras lists them"),
     )
     group.add_argument(
         "--fps", type=positive_number, help=tr("frames a second to ask for, or to play a file at")
@@ -85,6 +96,16 @@ def _source_flags(p: argparse.ArgumentParser) -> None:
         metavar="X,Y,W,H",
         help=tr("look at this part only: pixels, or shares of the picture (0.25,0.25,0.5,0.5)"),
     )
+
+
+def control(text: str) -> tuple[str, str]:
+    """``name=value`` → both."""
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise argparse.ArgumentTypeError(
+            tr("'{text}' is no setting; expected for example focus=2", text=text)
+        )
+    return name, value
 
 
 def _watch_flags(p: argparse.ArgumentParser) -> None:
@@ -158,7 +179,14 @@ def _opener(args: argparse.Namespace, spec: ModelSpec) -> Callable[[], Source]:
     from imago.edge_runtime.cameras.base import open_source
 
     return partial(
-        open_source, args.source, size=args.size, fps=args.fps, realtime=args.realtime, target=spec.input
+        open_source,
+        args.source,
+        size=args.size,
+        fps=args.fps,
+        realtime=args.realtime,
+        target=spec.input,
+        detail=args.motion != "off",
+        controls=dict(args.control),
     )
 
 

@@ -179,11 +179,12 @@ def bench(
     *,
     spec: ModelSpec | None = None,
     advance: Callable[[], None] = lambda: None,
+    running: Callable[[float], None] = lambda seconds: None,
 ) -> BenchReport:
     """Measure ``model`` (``spec``: the contract of a model that carries none).
 
-    advance: called after each process. Raises ModelError where the file is not usable, InputError for
-    impossible options.
+    advance: called after each process. running: told how long the run at full load has lasted. Raises
+    ModelError where the file is not usable, InputError for impossible options.
     """
     options = options or BenchOptions()
     own, threads, size = spec or read_spec(model), options.threads, options.size
@@ -193,7 +194,7 @@ def bench(
     memory = measure_memory(model, spec=spec, threads=threads, size=size) if options.memory else None
     sustained = None
     if options.minutes:
-        sustained = sustain(model, options.minutes, threads=threads, frame=size, spec=spec)
+        sustained = sustain(model, options.minutes, threads=threads, frame=size, spec=spec, advance=running)
     first, data = main.results[0], Path(model).read_bytes()
     return BenchReport(
         model=Path(model).name,

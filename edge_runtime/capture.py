@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imago.edge_runtime.cameras.base import Source
@@ -23,6 +23,7 @@ OPENING_S = 10.0  # until the first picture: network cameras take their time
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 HEALTHY_S = 10.0  # pictures for so long, and the next failure begins with the shortest pause again
 MAX_HUNG = 4
+SAY_EVERY = 20  # tries, once they have become routine: six lines an hour in the journal, not 120
 
 
 class _Run:
@@ -73,9 +74,9 @@ class _Run:
         self.heard = time.monotonic()
         return self._slot.wanted()
 
-    def silent(self, stall_s: float) -> bool:
+    def silent(self, stall_s: float, opening_s: float) -> bool:
         """Whether it has been quiet for too long."""
-        patience = stall_s if self.delivered else max(stall_s, OPENING_S)
+        patience = stall_s if self.delivered else opening_s
         return not self.ended and time.monotonic() - self.heard >= patience
 
     def give_up(self) -> None:
@@ -96,7 +97,8 @@ class Capture:
     """Keeps frames coming from ``source`` into ``slot``; the main thread calls ``tend`` every so often.
 
     reopen: opens the source again (live ones only); without it, failure and silence are a CameraError.
-    stall_s: silence that counts as a failure. say: takes one line for people.
+    stall_s: silence that counts as a failure; opening_s: before the first picture. backoff_s: pauses before
+    the tries. say: takes one line for people.
     """
 
     def __init__(
@@ -106,9 +108,12 @@ class Capture:
         *,
         reopen: Callable[[], Source] | None = None,
         stall_s: float = STALL_S,
+        opening_s: float = OPENING_S,
+        backoff_s: Sequence[float] = BACKOFF_S,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self._slot, self._stall_s, self._live = slot, stall_s, source.live
+        self._slot, self._live = slot, source.live
+        self._stall_s, self._opening_s, self._backoff_s = stall_s, max(opening_s, stall_s), backoff_s
         self._reopen = reopen if source.live else None
         self._say = say or (lambda _: None)
         self._description = source.description
@@ -149,7 +154,7 @@ class Capture:
                 self._open_again()
         elif run.ended and not run.given_up:
             self._ended(run)
-        elif self._live and run.silent(self._stall_s):
+        elif self._live and run.silent(self._stall_s, self._opening_s):
             self.stalls += 1
             self._failed(run, self._silence())
         elif run.delivered:
@@ -177,17 +182,18 @@ class Capture:
         self._hung.append(run)
         if self._down_since is None:
             self._down_since = run.heard
-        pause = BACKOFF_S[min(self._tries, len(BACKOFF_S) - 1)]
+        pause = self._backoff_s[min(self._tries, len(self._backoff_s) - 1)]
         self._tries += 1
         self._retry_at = time.monotonic() + pause
-        self._say(
-            tr(
-                "{reason}; trying again in {seconds} s (failure {count})",
-                reason=str(error) or type(error).__name__,
-                seconds=f"{pause:g}",
-                count=self.failures,
+        if self._tries <= len(self._backoff_s) or self._tries % SAY_EVERY == 0:
+            self._say(
+                tr(
+                    "{reason}; trying again in {seconds} s (failure {count})",
+                    reason=str(error) or type(error).__name__,
+                    seconds=f"{pause:g}",
+                    count=self.failures,
+                )
             )
-        )
 
     def _open_again(self) -> None:
         self._retry_at = None

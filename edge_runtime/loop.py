@@ -28,7 +28,7 @@ from types import FrameType
 from typing import Protocol
 
 from imago.edge_runtime.cameras.base import Source
-from imago.edge_runtime.capture import STALL_S, Capture
+from imago.edge_runtime.capture import BACKOFF_S, OPENING_S, STALL_S, Capture
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.eventqueue import EventQueue
 from imago.edge_runtime.events import Event, EventSink, Viewer
@@ -62,13 +62,16 @@ class Looker(Protocol):
 class LoopOptions:
     """When to stop (see the module's docstring), and how fast to go. None: no limit.
 
-    max_fps: frames looked at per second; in between the loop sleeps.
+    max_fps: frames looked at per second; in between the loop sleeps. opening_seconds: patience with a camera
+    until its first picture. backoff_seconds: pauses before a camera is opened again, the last one for ever.
     """
 
     max_frames: int | None = None
     max_seconds: float | None = None
     stall_seconds: float = STALL_S
     max_fps: float | None = None
+    opening_seconds: float = OPENING_S
+    backoff_seconds: tuple[float, ...] = BACKOFF_S
 
     def __post_init__(self) -> None:
         limits = (
@@ -111,7 +114,13 @@ class Loop:
         period = 1 / self._options.max_fps if self._options.max_fps else 0.0
         self._slot = Slot(newest_only=source.live, period=period)
         self._capture = Capture(
-            source, self._slot, reopen=reopen, stall_s=self._options.stall_seconds, say=say
+            source,
+            self._slot,
+            reopen=reopen,
+            stall_s=self._options.stall_seconds,
+            opening_s=self._options.opening_seconds,
+            backoff_s=self._options.backoff_seconds,
+            say=say,
         )
         self._queues = [EventQueue(sink, say=say) for sink in events]
         self._notifier = notifier or Notifier()

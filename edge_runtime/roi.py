@@ -77,4 +77,4 @@ class Roi:
         """The region as a frame that looks into the same memory, and its left and top."""
         left, top, width, height = self.box(frame.image.shape[1], frame.image.shape[0])
         image = frame.image[top : top + height, left : left + width]
-        return replace(frame, image=image, on_release=None), (left, top)
+        return replace(frame, image=image, small=None, on_release=None), (left, top)

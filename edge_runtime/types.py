@@ -23,7 +23,8 @@ class Frame:
     timestamp_ns: when the picture was taken, on ``time.monotonic_ns``'s clock (0: not known).
     index: running number within its source. name: file name, where there is one. media_s: seconds from
     the start of a recording, None for a camera; decisions keep time by it, so that a film played as
-    fast as possible has the same events.
+    fast as possible has the same events. small: the same picture, uint8 grey ``(h, w)``, smaller by a whole
+    factor, where the camera delivers one for nothing (the search for motion uses it).
 
     A frame that borrows camera memory hands it back in ``release``; use it as a context manager.
     """
@@ -34,6 +35,7 @@ class Frame:
     index: int = 0
     name: str = ""
     media_s: float | None = None
+    small: U8 | None = field(default=None, repr=False, compare=False)
     on_release: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -6,14 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module, metadata
 from typing import Any
 
-NEEDED = (
-    "torch",
-    "torchvision",
-    "safetensors",
-    "litert_torch",
-    "ai_edge_quantizer.quantizer",
-    "ai_edge_litert",
-)
+NEEDED = ("ai_edge_litert", "ai_edge_quantizer.quantizer", "litert_torch", "torchvision", "safetensors")
 PACKAGES = ("torch", "numpy", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "litert-converter")
 
 

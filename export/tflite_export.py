@@ -15,6 +15,8 @@ from imago.edge_runtime.engines.tflite_file import CRC_KEY, checksum
 from imago.edge_runtime.files import replacing
 from imago.edge_runtime.spec import SCHEMA, ModelSpec
 from imago.edge_runtime.types import F32, U8
+from imago.export.tflite_graph import Network
+from imago.export.tflite_metadata import LABELS_FILE, add_metadata, labels_text
 from imago.export.verify import TOLERANCE, Verification, compare, self_tested
 
 SELF_TESTS = 32  # pictures from which the surest is stored
@@ -42,6 +44,9 @@ def engine_probabilities(engine: LiteRtEngine, images: U8) -> F32:
 def write_model(network: bytes, spec: ModelSpec, images: U8, target: Path) -> None:
     """Append contract, self-test (on the first picture) and checksum to ``network``; write it atomically."""
     nhwc = replace(spec, input=replace(spec.input, layout="nhwc"))
+    described = Network(network)
+    add_metadata(described, spec)
+    network = described.to_bytes()
     tolerance = TOLERANCE if spec.precision == "fp32" else INTEGER_TOLERANCE
     tested = self_tested(LiteRtEngine(network), nhwc, images, tries=SELF_TESTS, tolerance=tolerance)
     data = with_contract(network, tested)
@@ -52,7 +57,12 @@ def write_model(network: bytes, spec: ModelSpec, images: U8, target: Path) -> No
 def with_contract(network: bytes, spec: ModelSpec) -> bytes:
     """``network`` with a zip archive behind it, as TFLite's metadata tools append files: entries stored,
     offsets from the beginning of the file."""
-    entries = {CONTRACT_KEY: spec.to_json(), SCHEMA_KEY: str(SCHEMA), CRC_KEY: checksum(network)}
+    entries = {
+        CONTRACT_KEY: spec.to_json(),
+        SCHEMA_KEY: str(SCHEMA),
+        CRC_KEY: checksum(network),
+        LABELS_FILE: labels_text(spec),
+    }
     buffer = io.BytesIO(network)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
         for name, text in entries.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 
 from imago.edge_runtime.contract import spec_from_metadata
 from imago.edge_runtime.engines.base import Engine
@@ -168,7 +169,9 @@ def quantise_file(
             )
         )
         workspace = target.with_name(f"{target.stem}.qat")
-        trained, facts = quantise_aware(source, best.model, dataset, workspace, options.qat, say=say)
+        trained, facts = quantise_aware(
+            onnx.load(source), best.model, spec, dataset, workspace, options=options.qat, say=say
+        )
         best = replace(best, model=trained)
         report = _compared(source, engine, best, gate, split=split, target=target, options=options)
         report = replace(report, qat=facts.to_dict())

@@ -67,7 +67,7 @@ def absorb_scalars(network: Network) -> None:
 
 def _absorbers(network: Network, tensor: int) -> list[Any] | None:
     """Operators whose weights take a factor of ``tensor`` up, once per path; None where a path has none."""
-    if tensor == network.output:
+    if tensor in network.graph.outputs:
         return None
     found: list[Any] = []
     for user in network.users(tensor):

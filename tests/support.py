@@ -57,3 +57,16 @@ def stop_after_each_step() -> Iterator[None]:
         yield
     finally:
         StopWish.__enter__ = original  # type: ignore[method-assign]
+
+
+def need_converter() -> Path:
+    """Folder of a finished TFLite converter (``IMAGO_TFLITE_ENV``); skips where there is none; CI fails."""
+    from imago.export.converter_env import FOLDER_VARIABLE, ConverterEnv
+
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder and ConverterEnv(Path(folder)).state() == "ready":
+        return Path(folder)
+    message = f"no TFLite converter: {FOLDER_VARIABLE}=FOLDER imago setup tflite, and set the variable"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)

@@ -45,6 +45,8 @@ def test_the_wheel_holds_every_room_and_its_texts(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {n.split("/")[1] for n in names if n.startswith("imago/")} >= ROOMS
     assert "imago/edge_runtime/locale/zh.core.json" in names
+    static = ROOT / "edge_runtime" / "web" / "static"
+    assert {f"imago/{path.relative_to(ROOT)}" for path in static.iterdir()} <= set(names)
     assert not [n for n in names if "test" in n.lower() or n.endswith("ruff.toml") or ".dev" in n]
     sources = {f"imago/{p.relative_to(ROOT)}" for room in ROOMS for p in (ROOT / room).rglob("*.py")}
     assert sources <= set(names)
@@ -63,6 +65,9 @@ def test_base_and_camera_are_enough_to_predict_run_and_bench(board: Path, tmp_pa
     assert len(json.dumps(answer)) > 20
     live = run(imago, "run", model, "--source", "synthetic", "--frames", "20", "--json", "-", cwd=tmp_path)
     assert json.loads(live.stdout)["processed"] == 20
+    keep = ("--realtime", "--frames", "45", "--motion", "off", "--records", "r", "--web", "localhost:0")
+    run(imago, "run", model, "--source", "synthetic", *keep, cwd=tmp_path)
+    assert "ant" in run(imago, "events", "r", cwd=tmp_path).stdout
     speed = run(imago, "bench", model, "--runs", "20", "--json", "-", cwd=tmp_path)
     assert json.loads(speed.stdout)["p50_us"] > 0
 

@@ -24,6 +24,7 @@ dd{margin:0;font-size:1.1rem;font-variant-numeric:tabular-nums}
 figure{margin:0;overflow-x:auto}
 figure>svg{display:block;width:100%;height:auto}
 .scroll{overflow-x:auto}
+.scroll+figure{margin-top:1.5rem}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 td,th{text-align:left;padding:.3rem 1.75rem .3rem 0;border-bottom:1px solid var(--line);
 overflow-wrap:anywhere}

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from imago.edge_runtime.errors import CameraError, InputError
 from imago.edge_runtime.spec import InputSpec
 from imago.edge_runtime.types import Frame
 
+if TYPE_CHECKING:
+    from imago.edge_runtime.cameras.need import Need
+
 Size = tuple[int, int]
+ORDINARY: Size = (640, 480)
 
 
 class Source(Protocol):
@@ -50,6 +55,8 @@ def open_source(
     fps: float | None = None,
     realtime: bool = False,
     target: InputSpec | None = None,
+    detail: bool = False,
+    controls: Mapping[str, str] | None = None,
 ) -> Source:
     """Open what ``uri`` names.
 
@@ -57,29 +64,47 @@ def open_source(
     a folder of pictures; a picture; a video file. size: ``(width, height)`` that is wished for; cameras
     take the nearest they have, files ignore it. fps: wished rate. realtime: play a video at its own
     speed and let frames be dropped, as a camera would. target: the model's input: photos are decoded for
-    it, and a camera may skip the colours for a grey one.
+    it, and a camera delivers little more than it needs; detail: a camera delivers a large picture all the
+    same, for small subjects. controls: a camera's own settings (docs/cameras.md).
 
     Raises CameraError where it cannot be opened, MissingDependency where its library is not installed.
     """
+    from imago.edge_runtime.cameras.need import Need
+
     if fps is not None and not 0 < fps <= 1000:
         raise InputError("{value} frames per second are not possible; expected 0 to 1000", value=fps)
+    need = Need(size, fps, target, detail, controls or {})
     kind, _, rest = uri.partition(":")
-    if kind == "synthetic" and not rest.startswith("//"):
-        from imago.edge_runtime.cameras.synthetic import SyntheticSource
-
-        return SyntheticSource(size or (640, 480), fps=fps, live=realtime)
     if kind == "picamera":
         from imago.edge_runtime.cameras.picamera import PiCameraSource
 
         if not re.fullmatch(r"\d*", rest):
             raise InputError("{uri}: expected picamera, or picamera: and the camera's number", uri=uri)
-        gray = target is not None and target.color == "gray"
-        return PiCameraSource(int(rest or 0), size=size or (640, 480), fps=fps, gray=gray)
-    if uri.isdigit() or uri.startswith("/dev/video") or re.match(r"[a-z]+://", uri):
-        from imago.edge_runtime.cameras.video import open_device, open_stream
+        return PiCameraSource(int(rest or 0), need)
+    if uri.isdigit() or uri.startswith("/dev/video"):
+        return _open_device(uri, need)
+    if need.controls:
+        raise InputError("{uri} has no settings; --control is for picamera and /dev/video…", uri=uri)
+    if kind == "synthetic" and not rest.startswith("//"):
+        from imago.edge_runtime.cameras.synthetic import SyntheticSource
 
-        return open_stream(uri) if "://" in uri else open_device(uri, size=size, fps=fps)
+        return SyntheticSource(size or ORDINARY, fps=fps, live=realtime)
+    if re.match(r"[a-z]+://", uri):
+        from imago.edge_runtime.cameras.video import open_stream
+
+        return open_stream(uri)
     return _open_path(Path(uri), fps, realtime, target)
+
+
+def _open_device(uri: str, need: Need) -> Source:
+    """Linux' own interface where it is; elsewhere OpenCV."""
+    if sys.platform == "linux" and sys.maxsize > 2**32:
+        from imago.edge_runtime.cameras.v4l2 import V4l2Source
+
+        return V4l2Source(f"/dev/video{uri}" if uri.isdigit() else uri, need)
+    from imago.edge_runtime.cameras.video import open_device
+
+    return open_device(uri, need)
 
 
 def _open_path(path: Path, fps: float | None, realtime: bool, target: InputSpec | None) -> Source:

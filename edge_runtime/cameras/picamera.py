@@ -1,53 +1,97 @@
-"""The Raspberry Pi's own camera, through picamera2 (Raspberry Pi OS, ``python3-picamera2`` from apt).
+"""The Raspberry Pi's own cameras (CSI ribbon), through picamera2 (``python3-picamera2`` from apt).
 
-The ISP scales the picture in hardware. For a grey model the Y plane of the ``lores`` stream is the
-picture, seen in place without a copy; for colour the ``main`` stream delivers it (before the Pi 5,
-``lores`` has no RGB).
+For every camera module on every Pi with Raspberry Pi OS bookworm or later. The ISP scales the picture in
+hardware to little more than the model needs. For a grey model the stream is YUV420 and its Y plane is the
+picture, seen in place without a copy, and no colours are made at all. Where moving regions are looked for,
+the main stream is large and the ``lores`` stream delivers the small grey picture that the search needs, made
+by the ISP as well; otherwise there is one stream only, which saves CMA memory (scarce on a Zero 2 W).
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from imago.edge_runtime.cameras.base import Size
-from imago.edge_runtime.errors import CameraError, MissingDependency
+from imago.edge_runtime.cameras.need import Need
+from imago.edge_runtime.cameras.picamera_controls import flips, settings
+from imago.edge_runtime.cameras.pixels import color as color_of
+from imago.edge_runtime.errors import CameraError, InputError, MissingDependency
 from imago.edge_runtime.messages import tr
-from imago.edge_runtime.types import Frame
+from imago.edge_runtime.types import U8, Color, Frame
 
 CLOSE_S = 2.0
 BUFFERS = 4  # one being filled, one waiting, one in use, one spare
+SMALL_WIDTH = 160
+FOURCC = {"RGB888": "BGR3", "BGR888": "RGB3", "YUV420": "YU12", "NV12": "NV12"}  # libcamera's names → V4L2's
 
 
 class PiCameraSource:
-    """Camera ``number``, delivering ``size`` ``(width, height)`` (made even) in grey or bgr.
+    """Camera ``number``, delivering about ``need.wanted`` pixels in grey or bgr.
 
     A frame borrows camera memory: release it, or the camera runs out of buffers.
     """
 
     live = True
 
-    def __init__(self, number: int, *, size: Size, fps: float | None, gray: bool) -> None:
-        self._size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        self._stream = "lores" if gray else "main"
+    def __init__(self, number: int, need: Need) -> None:
+        width, height = need.wanted
+        self._size = (width + width % 2, height + height % 2)
+        self._gray, self._fourcc = need.gray, ""
+        self._small = small_size(self._size) if need.detail else None
+        self._mapped_array, self._camera = self._start(number, need)
         self.description = tr(
-            "Pi camera {number}, {width}×{height}", number=number, width=size[0], height=size[1]
+            "Pi camera {number}, {width}×{height}", number=number, width=self._size[0], height=self._size[1]
         )
-        self._mapped_array, self._camera = _start(number, self._configuration(gray, fps))
         self._closed, self._reading = threading.Event(), threading.Lock()
 
-    def _configuration(self, gray: bool, fps: float | None) -> dict[str, Any]:
-        controls = {} if fps is None else {"FrameRate": float(fps)}
-        wanted: dict[str, Any] = {"buffer_count": BUFFERS, "queue": False, "controls": controls}
-        if gray:
-            main = (max(1280, self._size[0]), max(720, self._size[1]))
-            wanted["main"] = {"size": main, "format": "YUV420"}
-            wanted["lores"] = {"size": self._size, "format": "YUV420"}
-        else:
-            wanted["main"] = {"size": self._size, "format": "RGB888"}  # which lies in memory as b, g, r
-        return wanted
+    def _start(self, number: int, need: Need) -> tuple[Any, Any]:
+        mapped_array, camera = _open(number)
+        try:
+            try:
+                self._configure(camera, need)
+            except (RuntimeError, ValueError):
+                if self._small is None:
+                    raise
+                self._small = None  # this ISP cannot make so small a second stream: the CPU does it
+                self._configure(camera, need)
+            camera.set_controls(settings(need.controls, camera.camera_controls))
+            camera.start()
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                camera.close()
+            if isinstance(error, InputError):
+                raise
+            raise CameraError(
+                "the Pi camera does not start ({reason}); is another program using it?", reason=error
+            ) from error
+        return mapped_array, camera
+
+    def _configure(self, camera: Any, need: Need) -> None:
+        from libcamera import ColorSpace, Transform
+
+        wanted: dict[str, Any] = {
+            # Full range, as in JPEG photos: video's own default squeezes Y into 16…235.
+            "colour_space": ColorSpace.Sycc(),
+            "transform": Transform(**flips(need.controls)),
+            "main": {"size": self._size, "format": "YUV420" if self._gray else "RGB888"},
+            "buffer_count": BUFFERS,
+            "queue": False,
+            "controls": {} if need.fps is None else {"FrameRate": float(need.fps)},
+        }
+        if self._small is not None:
+            wanted["lores"] = {"size": self._small, "format": "YUV420"}
+        camera.configure(camera.create_video_configuration(**wanted))
+        made = camera.camera_configuration()  # it may have been moved to what the ISP can do
+        self._size = tuple(made["main"]["size"])
+        self._fourcc = FOURCC.get(made["main"]["format"], "")
+        if not self._fourcc:
+            raise ValueError(made["main"]["format"])
+        if self._small is not None and tuple(made["lores"]["size"]) != small_size(self._size):
+            raise ValueError(made["lores"]["size"])
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
@@ -65,18 +109,37 @@ class PiCameraSource:
             index += 1
 
     def _frame(self, request: Any, index: int) -> Frame:
-        taken = _monotonic(request.get_metadata().get("SensorTimestamp"))
-        mapped = self._mapped_array(request, self._stream, write=False)
-        image = mapped.__enter__().array
+        taken = monotonic_of(request.get_metadata().get("SensorTimestamp"))
+        with contextlib.ExitStack() as stack:
+            stack.callback(request.release)
+            image, color = self._picture(self._plane(stack, request, "main"))
+            small = None
+            if self._small is not None:
+                small = self._plane(stack, request, "lores")[: self._small[1], : self._small[0]]
+            held = stack.pop_all()
 
         def release() -> None:
-            mapped.__exit__(None, None, None)
-            request.release()
+            with contextlib.suppress(BufferError):  # somebody still looks: unmapped when he is done
+                held.close()
 
-        if self._stream == "lores":
-            width, height = self._size
-            return Frame(image[:height, :width], "gray", taken, index, on_release=release)
-        return Frame(image, "bgr", taken, index, on_release=release)
+        return Frame(image, color, taken, index, small=small, on_release=release)
+
+    def _plane(self, stack: contextlib.ExitStack, request: Any, name: str) -> U8:
+        array: U8 = stack.enter_context(self._mapped_array(request, name, write=False)).array
+        return array
+
+    def _picture(self, array: U8) -> tuple[U8, Color]:
+        width, height = self._size
+        if array.ndim == 3:
+            return array, "bgr" if self._fourcc == "BGR3" else "rgb"
+        if self._gray:
+            return array[:height, :width], "gray"
+        found = color_of(self._fourcc, array.reshape(-1), width, height, array.shape[1])
+        if found is None:
+            raise CameraError(
+                "the Pi camera does not start ({reason}); is another program using it?", reason=self._fourcc
+            )
+        return found
 
     def close(self) -> None:
         """See ``Source.close``. A camera that hangs is left alone."""
@@ -89,7 +152,17 @@ class PiCameraSource:
             self._reading.release()
 
 
-def _start(number: int, wanted: dict[str, Any]) -> tuple[Any, Any]:
+def small_size(size: Size) -> Size | None:
+    """A size that is a power of two smaller and at most 160 wide, in even pixels; None: there is none."""
+    factor = 2
+    while size[0] // factor > SMALL_WIDTH:
+        factor *= 2
+    width, height = size[0] // factor, size[1] // factor
+    exact = (width * factor, height * factor) == size and width % 2 == 0 and height % 2 == 0
+    return (width, height) if exact else None
+
+
+def _open(number: int) -> tuple[Any, Any]:
     try:
         from picamera2 import MappedArray, Picamera2
     except ImportError as error:
@@ -106,17 +179,14 @@ def _start(number: int, wanted: dict[str, Any]) -> tuple[Any, Any]:
             found=found,
         )
     try:
-        camera = Picamera2(number)
-        camera.configure(camera.create_video_configuration(**wanted))
-        camera.start()
+        return MappedArray, Picamera2(number)
     except Exception as error:
         raise CameraError(
             "the Pi camera does not start ({reason}); is another program using it?", reason=error
         ) from error
-    return MappedArray, camera
 
 
-def _monotonic(sensor_timestamp: int | None) -> int:
+def monotonic_of(sensor_timestamp: int | None) -> int:
     """libcamera stamps with CLOCK_BOOTTIME (ns); frames carry ``time.monotonic_ns``'s clock."""
     now = time.monotonic_ns()
     if sensor_timestamp is None:

@@ -1,4 +1,9 @@
-"""USB cameras, video files and network streams, through OpenCV (the ``[camera]`` extra)."""
+"""Video files, network streams (RTSP, HTTP) and the cameras of Windows and macOS, through OpenCV.
+
+Needs the ``[camera]`` extra. Streams are for IP cameras: H.264 and the like have to be unpacked picture by
+picture, wanted or not, so a camera that is asked for a small, slow second stream ("substream") is kindest to
+the board.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,13 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from imago.edge_runtime.cameras.base import Size
+from imago.edge_runtime.cameras.need import Need
 from imago.edge_runtime.cameras.pace import Pace
-from imago.edge_runtime.errors import CameraError, MissingDependency
+from imago.edge_runtime.errors import CameraError, InputError, MissingDependency
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.types import Frame
 
@@ -41,12 +46,13 @@ class VideoSource:
         self.live, self.description, self._fps = live, description, fps
         self._capture, self._pace, self._endless = capture, pace, endless
         self._reading = threading.Lock()
+        self.wanted: Callable[[], bool] = lambda: True
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         while self._pace.wait(index):
             with self._reading:
-                image = self._capture.read()[1] if self._pace.open else None
+                image = self._read()
             if image is None:
                 break
             media_s = None if self._fps is None else index / self._fps
@@ -62,6 +68,13 @@ class VideoSource:
             )
         if index == 0:
             raise CameraError("{source} holds no picture that can be read", source=self.description)
+
+    def _read(self) -> Any:
+        """The next picture that is wanted; others are taken off the queue without unpacking them."""
+        while self._pace.open and self._capture.grab():
+            if not self._endless or self.wanted():
+                return self._capture.retrieve()[1]
+        return None
 
     def close(self) -> None:
         """See ``Source.close``. A device that hangs in a read is left alone: closing it would crash."""
@@ -87,19 +100,23 @@ def open_file(path: Path, *, fps: float | None, realtime: bool) -> VideoSource:
     )
 
 
-def open_device(uri: str, *, size: Size | None, fps: float | None) -> VideoSource:
-    """A camera that the system shows as a video device: ``0`` or ``/dev/video0``."""
+def open_device(uri: str, need: Need) -> VideoSource:
+    """A camera of Windows or macOS: its number. (Linux: ``v4l2``.)"""
     cv2 = load_cv2()
-    if uri.startswith("/dev/") and not Path(uri).exists():
-        raise _no_camera(uri)
+    if need.controls:
+        raise InputError("{uri} has no settings; --control is for picamera and /dev/video…", uri=uri)
     capture = cv2.VideoCapture(int(uri) if uri.isdigit() else uri)
     if not capture.isOpened():
-        raise _no_camera(uri)
-    if size is not None:
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
-    if fps is not None:
-        capture.set(cv2.CAP_PROP_FPS, fps)
+        raise CameraError(
+            "no camera at {uri} (here: {there}); is it plugged in, not used by another program, "
+            "and is this user in the group video?",
+            uri=uri,
+            there=tr("none"),
+        )
+    capture.set(cv2.CAP_PROP_FRAME_WIDTH, need.wanted[0])
+    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, need.wanted[1])
+    if need.fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, need.fps)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one from the driver's queue
     return VideoSource(capture, tr("camera {uri}", uri=uri), live=True, pace=Pace(None), endless=True)
 
@@ -133,13 +150,3 @@ def load_cv2() -> Any:
         ) from error
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
-
-
-def _no_camera(uri: str) -> CameraError:
-    there = sorted(str(path) for path in Path("/dev").glob("video*"))
-    return CameraError(
-        "no camera at {uri} (here: {there}); is it plugged in, not used by another program, "
-        "and is this user in the group video?",
-        uri=uri,
-        there=", ".join(there) or tr("none"),
-    )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ from imago.edge_runtime.errors import ImagoError, MissingDependency, ModelError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.types import F32
 
-LIBRARIES = (("ai_edge_litert", "ai-edge-litert", "litert"), ("tflite_runtime", "tflite-runtime", "tflite"))
+LIBRARIES = (
+    ("ai_edge_litert", "ai-edge-litert", "litert"),
+    ("tflite_runtime", "tflite-runtime", "tflite-runtime"),
+)
 INPUTS = ("uint8", "int8", "float32")
 OUTPUTS = (*INPUTS, "int16")
 SIGN = np.uint8(0x80)  # pixel 0..255 with this bit flipped is int8 -128..127
@@ -127,7 +130,9 @@ def _library() -> tuple[Any, str, str]:
     for module, package, name in LIBRARIES:
         try:
             with _quiet():
-                return import_module(f"{module}.interpreter"), metadata.version(package), name
+                library = import_module(f"{module}.interpreter")
+            # Not importlib.metadata: it costs 1.5 MB.
+            return library, str(getattr(import_module(module), "__version__", "")), name
         except ModuleNotFoundError:
             continue
         except Exception as error:  # a wheel for another CPU, C library or numpy: any text, any type

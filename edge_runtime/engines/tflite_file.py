@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import mmap
 import re
-import subprocess
 import sys
 import zipfile
 import zlib
@@ -122,6 +121,8 @@ def _tried(path: str, size: int, changed_ns: int) -> str:
 
     size and changed_ns: so that a file that was replaced is tried again.
     """
+    import subprocess  # 1 MB that imago's own files do not need
+
     root = str(Path(__file__).absolute().parents[3])
     code = "import sys; sys.path.append(sys.argv.pop(1)); from " + __name__ + " import main; sys.exit(main())"
     try:

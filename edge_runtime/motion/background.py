@@ -10,6 +10,7 @@ one insect does not. numpy throughout: a 160×90 picture costs about half a mill
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from imago.edge_runtime.motion.options import MotionOptions
 from imago.edge_runtime.resample import halve
-from imago.edge_runtime.types import F32, U8, Box
+from imago.edge_runtime.types import F32, Box, Frame
 
 Mask = npt.NDArray[np.bool_]
 GRID = (6, 8)  # cells, rows and columns, in which the spread of a change is counted
@@ -41,13 +42,16 @@ class Change:
     blind: bool
 
 
-def shrink(image: U8, widest: int) -> tuple[F32, int]:
+def shrink(frame: Frame, widest: int) -> tuple[F32, int]:
     """A small grey picture, float32 ``(h, w)``, and how many pixels of the frame make one of its pixels.
 
-    Green stands for grey (0.6 of the luma). Large frames are thinned out by every second pixel first and
-    then averaged: half the work, and aliases of a still scene stand still.
+    The camera's own where it delivers one. Else green stands for grey (0.6 of the luma); large frames are
+    thinned out by every second pixel first and then averaged: half the work, and aliases of a still scene
+    stand still.
     """
-    gray = image if image.ndim == 2 else image[..., 1]
+    if frame.small is not None:
+        return frame.small.astype(np.float32), frame.image.shape[1] // frame.small.shape[1]
+    gray = frame.image if frame.image.ndim == 2 else frame.image[..., 1]
     factor = 1
     while gray.shape[1] > widest and min(gray.shape) >= 2 * LEAST_SIDE:
         if factor == 1 and gray.shape[1] >= 4 * widest:
@@ -75,8 +79,11 @@ class Background:
         """The scene as it is known, float32 ``(h, w)``."""
         return np.zeros((0, 0), np.float32) if self._mean is None else self._mean
 
-    def look(self, picture: F32, now: float) -> Change | None:
-        """Compare, then learn. None: there was nothing to compare with yet."""
+    def look(self, picture: F32, now: float, held: Sequence[Box] = ()) -> Change | None:
+        """Compare, then learn, except the foreground in ``held``: what sits there will leave again.
+
+        None: there was nothing to compare with yet.
+        """
         if self._mean is None or self._mean.shape != picture.shape:
             self._begin(picture, now)
             return None
@@ -89,7 +96,7 @@ class Background:
         blind = self._everywhere(mask) or shaken
         if not blind:
             self._seen = now
-            self._learn(difference, squares, mask, elapsed)
+            self._learn(difference, squares, mask, elapsed, held)
         elif now - self._seen > self._options.blind_s:  # it will not swing back: this is the scene now
             self.resets += 1
             self._begin(picture, now)
@@ -102,14 +109,18 @@ class Background:
             self._comings = np.zeros_like(picture)
         self._before = np.zeros(picture.shape, np.bool_)
 
-    def _learn(self, difference: F32, squares: F32, mask: Mask, elapsed: float) -> None:
+    def _learn(self, difference: F32, squares: F32, mask: Mask, elapsed: float, held: Sequence[Box]) -> None:
         assert self._mean is not None  # noqa: S101  look() began it
         options = self._options
         fast, slow, noise = (
             np.float32(-math.expm1(-elapsed / seconds))
             for seconds in (options.learn_s, options.absorb_s, options.noise_s)
         )
-        self._mean += np.where(mask, slow, fast) * difference
+        share = np.where(mask, slow, fast)
+        for left, top, width, height in held:
+            area = np.s_[top : top + height, left : left + width]
+            share[area][mask[area]] = 0
+        self._mean += share * difference
         # Foreground says nothing about the noise, except where it comes and goes all the time.
         self._comings *= 1 - noise
         self._comings += mask & ~self._before

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from imago.edge_runtime.decide.options import DecisionOptions
 from imago.edge_runtime.decide.visit import Smoother, Visit
@@ -77,9 +76,10 @@ class Pursuit:
     def observe(self, frame: Frame) -> Motion:
         """What moves in this frame; also learns the background."""
         now = frame.time_s
-        picture, factor = shrink(frame.image, self._options.width)
+        picture, factor = shrink(frame, self._options.width)
         resets = self._background.resets
-        change = self._background.look(picture, now)
+        held = [track.box for track in self._tracker.tracks]
+        change = self._background.look(picture, now, held)
         if change is None or self._background.resets > resets:
             self._quiet_until = now + self._options.settle_s
         elif change.blind:
@@ -165,28 +165,26 @@ class Pursuit:
         followed.asked_picture = _patch(motion.picture, box).copy()
 
     def _settled(self, present: list[Followed], motion: Motion, now: float) -> list[Followed]:
-        """What has not moved for long is scenery, and what never moved may be the hole something left."""
+        """What has not moved for long is scenery, and what stays where something left is a hole."""
         ended = []
         for followed in present:
             still = now - followed.moved
             hole = STILL_FIRST_S <= still < STILL_FIRST_S + 1 and self._hole(followed, motion)
             too_long = followed.visit.last - followed.visit.start > self._decisions.max_s
-            if hole or too_long or still > self._options.still_s:
-                if hole or not too_long:
-                    self._background.absorb(motion.picture, followed.track.box)
-                self._tracker.drop(followed.track)
-                del self._followed[followed.track.number]
-                if not hole:
-                    ended.append(followed)
+            if hole:
+                followed.visit.last = followed.moved  # since then nobody was there
+            if hole or still > self._options.still_s:
+                self._background.absorb(motion.picture, followed.track.box)
+            elif not too_long:
+                continue
+            self._tracker.drop(followed.track)
+            ended.append(self._followed.pop(followed.track.number))
         return ended
 
     def _hole(self, followed: Followed, motion: Motion) -> bool:
-        change: npt.NDArray[np.bool_] | None = None if motion.change is None else motion.change.mask
-        return (
-            change is not None
-            and followed.moved == followed.visit.start
-            and self._background.uncovered(motion.picture, followed.track.box, change)
-        )
+        if motion.change is None:
+            return False
+        return self._background.uncovered(motion.picture, followed.track.box, motion.change.mask)
 
 
 def _patch(picture: F32, box: Box) -> F32:

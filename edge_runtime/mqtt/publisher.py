@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -70,8 +71,8 @@ class Publisher:
         self._discovery = list(discovery_messages(options, model, labels, version))
         self._topics = Topics(options.prefix)
         self._outbox = Outbox(folder)
-        self._stop, self._wake = threading.Event(), threading.Event()
-        self._connected = threading.Event()
+        self._wake, self._connected = threading.Event(), threading.Event()
+        self._deadline = math.inf  # of closing
         self._delivered, self._waiting = 0, self._outbox.waiting()
         self._trouble: str | None = None
         self._stated = -STATE_S
@@ -94,14 +95,9 @@ class Publisher:
 
     def close(self) -> None:
         """Deliver what waits, for some seconds where the broker is there; harmless when called twice."""
-        if self._connected.is_set():
-            self._wake.set()
-            deadline = time.monotonic() + CLOSE_S
-            while self._waiting and self._connected.is_set() and time.monotonic() < deadline:
-                self._stop.wait(0.05)
-        self._stop.set()
+        self._deadline = min(self._deadline, time.monotonic() + CLOSE_S)
         self._wake.set()
-        self._thread.join(CLOSE_S)
+        self._thread.join(CLOSE_S + LOOK_S)
 
     def _make_client(self) -> Client:
         try:
@@ -151,14 +147,17 @@ class Publisher:
     def _work(self) -> None:
         self._client.connect_async(self.options.host, self.options.port, KEEPALIVE_S)
         self._client.loop_start()
-        while not self._stop.is_set():
-            self._wake.wait(LOOK_S)
+        while True:
+            closing = self._deadline < math.inf  # looked at first: what came before it is delivered below
+            if not closing:
+                self._wake.wait(LOOK_S)
             self._wake.clear()
             try:
                 self._deliver_all()
             except StorageError as error:  # the disk is full or the database damaged: others mend it
                 self._trouble = str(error)
-                self._stop.wait(LOOK_S)
+            if closing:
+                break
             self._say_state()
         if self._connected.is_set():
             info = self._client.publish(self._topics.status, "offline", qos=1, retain=True)
@@ -169,7 +168,7 @@ class Publisher:
 
     def _deliver_all(self) -> None:
         self._waiting = self._outbox.waiting()
-        while self._connected.is_set() and (batch := self._outbox.next()):
+        while self._connected.is_set() and not self._over and (batch := self._outbox.next()):
             done, last = 0, None
             for seq, record in batch:
                 if record is not None:
@@ -184,21 +183,23 @@ class Publisher:
             self._waiting = self._outbox.waiting()
             if last is not None and not self._waiting:
                 self._show_last(last.crop, event_payload(last.event, self._labels))
-            if self._stop.is_set():
-                return
 
     def _confirmed(self, topic: str, payload: str) -> bool:
-        """Publish and wait, for as long as it takes, until the broker has it; False: stopped before that."""
+        """Publish and wait, for as long as it takes, until the broker has it; False: closed before that."""
         info = self._client.publish(topic, payload, qos=1)
-        while not self._stop.is_set():
+        while not self._over:
             try:
-                info.wait_for_publish(1)
+                info.wait_for_publish(0.5)
                 if info.is_published():
                     return True
             except RuntimeError:  # lost the connection in this very moment: it is sent again later
-                self._stop.wait(0.2)
+                time.sleep(0.2)
                 return False
         return False
+
+    @property
+    def _over(self) -> bool:
+        return time.monotonic() > self._deadline
 
     def _show_last(self, crop: Path | None, payload: str) -> None:
         self._client.publish(self._topics.last, payload, qos=1, retain=True)

@@ -49,7 +49,7 @@ def open_database(folder: Path, *, create: bool = False, durable: bool = True) -
     returns (FULL); otherwise a power cut may undo the last ones, never damage the file (NORMAL).
 
     Raises StorageError where there is no database, or one that this version cannot use;
-    sqlite3.DatabaseError where it is damaged.
+    sqlite3.Error where it cannot be opened or is damaged.
     """
     if create:
         make_folder(folder)
@@ -75,16 +75,19 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
     """
     if not (folder / FILE).is_file():
         raise no_records(folder)
-    database = _connect(folder / FILE, read_only=True)
+    database: sqlite3.Connection | None = None
     try:
-        version = _version(database, folder)
-    except sqlite3.Error as error:
-        database.close()
-        raise unreadable(folder, error) from error
-    if version < len(MIGRATIONS):  # made by an older imago: bring it up to date first
-        database.close()
-        open_database(folder).close()
         database = _connect(folder / FILE, read_only=True)
+        if _version(database, folder) < len(MIGRATIONS):  # made by an older imago: bring it up to date first
+            database.close()
+            open_database(folder).close()
+            database = _connect(folder / FILE, read_only=True)
+    except (sqlite3.Error, StorageError) as error:
+        if database is not None:
+            database.close()
+        if isinstance(error, StorageError):
+            raise
+        raise unreadable(folder, error) from error
     return database
 
 
@@ -155,18 +158,19 @@ def make_folder(folder: Path) -> None:
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     mode = "ro" if read_only else "rwc"
+    database = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
     try:
-        database = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=BUSY_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-    except sqlite3.Error as error:
-        raise unreadable(path.parent, error) from error
-    database.execute("PRAGMA trusted_schema = OFF")
-    database.execute("PRAGMA cache_size = -512")
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.execute("PRAGMA cache_size = -512")
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

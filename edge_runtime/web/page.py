@@ -31,7 +31,7 @@ from imago.edge_runtime.web.server import Server
 
 PORT = 8080
 LOCAL = ("localhost", "127.0.0.1", "::1")
-ADDRESS = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]*):)?(\d{1,5})|(\[[^\]]+\]|[^:\[\]]+)")
+ADDRESS = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]/]*):)?(\d{1,5})|(\[[^\]]+\]|(?!\d+$)[^:\[\]/]+)")
 TOKEN = "IMAGO_WEB_TOKEN"  # noqa: S105  name of a variable
 
 

@@ -53,6 +53,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: type[Handler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._open: Counter[str] = Counter()
+        self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         try:
             super().__init__(address, handler)
@@ -70,6 +71,7 @@ class Server(ThreadingHTTPServer):
             full = sum(self._open.values()) >= MAX_CONNECTIONS
             if not full and self._open[client_address[0]] < MAX_PER_ADDRESS:
                 self._open[client_address[0]] += 1
+                self._sockets.add(request)
                 super().process_request(request, client_address)
                 return
         with contextlib.suppress(OSError):
@@ -85,9 +87,18 @@ class Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             with self._lock:
+                self._sockets.discard(request)
                 self._open[client_address[0]] -= 1
                 if not self._open[client_address[0]]:
                     del self._open[client_address[0]]
+
+    def server_close(self) -> None:
+        """Stop listening, and end the connections that are open."""
+        super().server_close()
+        with self._lock:
+            for one in self._sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A visitor who went away is no news; anything else is one line, for the log."""
@@ -128,8 +139,6 @@ class Handler(BaseHTTPRequestHandler):
     """One connection; ``answer`` is for the routes to fill in."""
 
     protocol_version = "HTTP/1.1"
-    server_version = "imago"
-    sys_version = ""
     _expected = False
 
     def answer(self) -> None:
@@ -221,6 +230,10 @@ class Handler(BaseHTTPRequestHandler):
         self.command = getattr(self, "command", None) or "GET"
         self._unread = 0
         self.reply_error(status, status.phrase)
+
+    def version_string(self) -> str:
+        """Not more than a name for ``Server``."""
+        return "imago"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a log that grows with every request is no friend of an SD card."""

@@ -17,7 +17,7 @@ from imago.quantize.pruning.goal import Goal
 
 STEPS = {"lenet5": (1, 2)}  # too small for multiples of 8
 WIDE = 24  # channels from which multiples of 16 are kept (measured: docs/decisions.md, pruning)
-LEAST_SHARE = 0.1  # of a group's own channels always stays
+LEAST_SHARE = 0.2  # of a group's own channels always stays
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from imago.quantize.pruning.importance import bn_scale, magnitude, taylor
 from imago.quantize.pruning.plan import Limits, choose, least, limits
 from imago.quantize.pruning.wiring import Wiring
 from imago.train.batches import Normalise
+from imago.train.bn_statistics import recalibrate
 from imago.train.models.pruned import layout, widths
 from imago.train.models.registry import ModelConfig, build_from_config
 
@@ -86,7 +87,8 @@ class Patient:
         for group, channels in zip(groups, gone, strict=True):
             if channels:
                 self._wiring.remove(group, channels)
-        recalibrate(self.module, feed)
+        recalibrate(self.module.to(feed.device), feed)
+        self.module.cpu()
         return replace(self.config, arch=layout(self.module, self._original))
 
     def _scores(self, importance: str, feed: Feed) -> list[Tensor]:
@@ -102,29 +104,3 @@ class Patient:
 
     def _limit(self, layer: str) -> Limits:
         return limits(self.config.name, widths(self._original.get_submodule(layer))[0])
-
-
-@torch.no_grad()
-def recalibrate(module: nn.Module, feed: Feed) -> None:
-    """Measure the statistics of batch normalisation anew: those of the wider network do not fit any more.
-
-    Plain averages over the feed's batches (Li et al. 2020, "EagleEye"). Does nothing where there is none.
-    """
-    norms = [
-        m
-        for m in module.modules()
-        if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d) and m.track_running_stats
-    ]
-    if not norms:
-        return
-    module.eval().to(feed.device)
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over all batches
-        norm.train()
-    for inputs, _ in feed:
-        module(inputs)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    module.eval().cpu()

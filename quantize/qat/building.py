@@ -145,7 +145,9 @@ class _Builder:
         before = self.file.producer.get(user.input[0])
         weights = self.made.parts.get(user.input[1])
         if before is None or before.op_type != "DequantizeLinear" or not isinstance(weights, QuantisedWeight):
-            return (Scale(self.file.constant(node, 1), trainable=False),)
+            fixed = Scale(self.file.constant(node, 1), trainable=False)
+            self.made.scales[node.input[1]] = fixed
+            return (fixed,)
         return self.made.scales[before.input[1]], weights.scale
 
     def _keep(

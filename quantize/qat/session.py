@@ -20,9 +20,8 @@ import onnx
 import torch
 from torch import Tensor
 
-from imago.edge_runtime.contract import spec_from_metadata
 from imago.edge_runtime.engines.ort import OrtEngine
-from imago.edge_runtime.errors import DataError, InputError, ModelError, StorageError
+from imago.edge_runtime.errors import DataError, InputError, StorageError
 from imago.edge_runtime.files import write_json
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.spec import ModelSpec
@@ -122,15 +121,16 @@ class GraphTeacher:
 
 
 def quantise_aware(
-    source: Path,
+    source: onnx.ModelProto,
     start: onnx.ModelProto,
+    spec: ModelSpec,
     dataset: Dataset,
     workspace: Path,
-    options: QatOptions | None = None,
     *,
+    options: QatOptions | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[onnx.ModelProto, QatFacts]:
-    """Fine-tune ``start``, an int8 model (QDQ) made from the float file ``source``.
+    """Fine-tune ``start``, an int8 model (QDQ) made from the float model ``source`` with contract ``spec``.
 
     The epoch that does best on the validation split is kept, or ``start`` where none beats it. workspace:
     folder for the state; where the same call was interrupted in it before, training goes on, and in the end
@@ -140,11 +140,10 @@ def quantise_aware(
     validation pictures, GateError where the engine does not compute what was trained.
     """
     options = options or QatOptions()
-    spec = _spec(source)
     held_out = _held_out(dataset, spec)
     config = options.config(_augment(options, spec, dataset))
-    original, apart = onnx.load(source), separated(start)
-    student = graph_module(apart, original, learn_scales=options.learn_scales)
+    apart = separated(start)
+    student = graph_module(apart, source, learn_scales=options.learn_scales)
     resume = _open(workspace, _key(source, start, dataset, config, options))
     place = choose_place(config)
     loop = Loop(
@@ -154,7 +153,7 @@ def quantise_aware(
         val=_batches(dataset, "val", spec, config, place),
         place=place,
         folder=workspace,
-        teacher=GraphTeacher(graph_module(original), options, place),
+        teacher=GraphTeacher(graph_module(source), options, place),
         say=say,
     )
     trained = _trained(loop, resume)
@@ -167,16 +166,9 @@ def quantise_aware(
     return result
 
 
-def _spec(source: Path) -> ModelSpec:
-    spec = spec_from_metadata(OrtEngine(source, optimise=False).metadata)
-    if spec is None or spec.input.layout != "nchw":
-        raise ModelError(
-            "{path} carries no contract; only models exported by imago can be quantised", path=source
-        )
-    return spec
-
-
 def _held_out(dataset: Dataset, spec: ModelSpec) -> Pictures:
+    if spec.input.layout != "nchw":
+        raise ValueError(f"a {spec.input.layout} graph")  # imago exports none
     if not len(dataset.splits.get("val", ())):
         raise DataError(
             "{data} has no validation pictures, on which quantisation-aware training chooses its best "
@@ -208,14 +200,17 @@ def _batches(dataset: Dataset, split: str, spec: ModelSpec, config: TrainConfig,
 
 
 def _key(
-    source: Path, start: onnx.ModelProto, dataset: Dataset, config: TrainConfig, options: QatOptions
+    source: onnx.ModelProto,
+    start: onnx.ModelProto,
+    dataset: Dataset,
+    config: TrainConfig,
+    options: QatOptions,
 ) -> str:
     """Of all that decides the result: an interrupted training goes on only where it is the same one."""
     settings = {**asdict(options), "augment": config.augment, "threads": 0}
-    digest = hashlib.sha256(source.read_bytes())
-    for text in (dataset.fingerprint, json.dumps(settings, sort_keys=True)):
-        digest.update(text.encode())
-    digest.update(start.SerializeToString(deterministic=True))
+    digest = hashlib.sha256(f"{dataset.fingerprint} {json.dumps(settings, sort_keys=True)}".encode())
+    for model in (source, start):
+        digest.update(model.SerializeToString(deterministic=True))
     return digest.hexdigest()
 
 

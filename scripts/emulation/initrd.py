@@ -24,8 +24,8 @@ def load_order(modules: Path, wanted: Sequence[str]) -> list[str]:
     by_name = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
     order: list[str] = []
     for name in wanted:
-        path = by_name.get(name)
-        for one in [*reversed(needs[path]), path] if path else []:
+        found = by_name.get(name)
+        for one in [*reversed(needs[found]), found] if found else []:
             if one not in order:
                 order.append(one)
     return order

@@ -30,6 +30,7 @@ PACKAGES = (
     "zlib1g",
 )
 WHEELS = ("numpy", "onnxruntime", "pillow", "ai-edge-litert")
+WARM_UP = "import numpy, json, subprocess, PIL.Image, onnxruntime"
 PYCACHE = "/opt/pycache"
 QEMU = "/usr/bin/qemu-aarch64-static"
 # ELF, 64 bit, little-endian, executable or library, AArch64; flags: P keeps argv[0], F opens qemu right away,
@@ -108,7 +109,7 @@ class Userland:
         Path(outside["SCRATCH"]).mkdir(exist_ok=True)
         words = [f"{key}={value}" for key, value in inside.items()]
         return subprocess.run(
-            [*NAMESPACES, "sh", "-c", ENTER, "sh", *words, *command],
+            [*(FIXED if counter else ()), *NAMESPACES, "sh", "-c", ENTER, "sh", *words, *command],
             env=outside,
             capture_output=True,
             text=True,
@@ -118,6 +119,7 @@ class Userland:
         )
 
 
+FIXED = ("setarch", "-R")  # no random addresses: where memory lies decides which copy loops run
 NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
 
 
@@ -129,7 +131,7 @@ def userland(suite: str = "trixie") -> Userland:
             "the emulated board needs qemu-user-static: sudo apt install qemu-user-static"
         )
     chosen = SUITES[suite]
-    inputs = [1, suite, PACKAGES, WHEELS, SYS]
+    inputs = [1, suite, PACKAGES, WHEELS, SYS, WARM_UP]
     return Userland(cached(f"userland-{suite}", inputs, lambda work: _build(work, chosen)), chosen)
 
 
@@ -157,14 +159,13 @@ def _build(work: Path, suite: Suite) -> None:
         (cpu / name).write_text(text)
     (work / "share").mkdir()
     (work / "dev").mkdir(exist_ok=True)
-    _warm_up(Userland(work, suite))
+    warm_up(Userland(work, suite), WARM_UP)
 
 
-def _warm_up(system: Userland) -> None:
-    """Keep the byte code of what every test imports: emulated, compiling it takes as long as running it."""
+def warm_up(system: Userland, code: str) -> None:
+    """Keep the byte code of what ``code`` imports: emulated, compiling it takes longer than running it."""
     share = system.root / PYCACHE.lstrip("/")
     share.mkdir(parents=True)
-    code = "import numpy, json, subprocess, PIL.Image, onnxruntime"
     done = system.run(["python3", "-c", code], share=share, env={"PYTHONPYCACHEPREFIX": "/share"})
     if done.returncode:
         raise debian.Unavailable(f"the emulated system does not run: {done.stderr[-500:]}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from emulation import debian, initrd
 from emulation.boards import BOARDS, SUITES
 from emulation.cache import cached
+from emulation.userland import PYCACHE, Userland, warm_up
 
 GUEST = Path(__file__).with_name("guest")
 SUITE = SUITES["trixie"]
@@ -34,6 +35,12 @@ WHEELS = (
 )  # fmt: skip
 PICAMERA2 = "picamera2==0.3.38"
 PIDNG = "pidng==4.0.9"  # a source package: its Python files are enough
+# What tests import; picamera2 itself looks for cameras when it is imported.
+WARM_UP = (
+    "import numpy, json, subprocess, PIL.Image, onnxruntime, cv2, simplejpeg, piexif, av, jsonschema, "
+    "videodev2; "
+    "import compileall; [compileall.compile_dir(f'/opt/site/{d}', quiet=2) for d in ('picamera2', 'pidng')]"
+)
 MODULES = {
     "virtio_pci": "",
     "virtio_blk": "",
@@ -69,7 +76,7 @@ class Machine:
             "HOME": "/tmp",  # noqa: S108  of the emulated system
             "LANG": "C.UTF-8",
             "PYTHONPATH": "/share/site:/opt/site",
-            "PYTHONPYCACHEPREFIX": "/tmp/pycache",  # noqa: S108
+            "PYTHONPYCACHEPREFIX": PYCACHE,
             "IMAGO_LANG": "en",
             "LIBCAMERA_LOG_LEVELS": "*:ERROR",
             **(env or {}),
@@ -111,9 +118,7 @@ class Machine:
 def machine() -> Machine:
     """The cached machine; built at the first call (a minute or two). Raises Unavailable."""
     debian.need("mmdebstrap", "qemu-system-aarch64", "mkfs.ext4", "depmod")
-    system = cached(
-        "system", [1, PACKAGES, WHEELS, PICAMERA2, PIDNG, (GUEST / "picamera2.append").read_text()], _build
-    )
+    system = cached("system", [2, PACKAGES, WHEELS, PICAMERA2, PIDNG, WARM_UP], _build)
     scripts = {path.name: path.read_text() for path in GUEST.iterdir() if path.is_file()}
     boot = cached("boot", [system.name, MODULES, scripts], lambda work: _build_boot(work, system))
     return Machine(system, boot)
@@ -132,7 +137,9 @@ def _build(work: Path) -> None:
     site = root / "opt" / "site"
     debian.wheels(site, SUITE, WHEELS)
     _picamera2(site)
-    (root / "share").mkdir()
+    for place in ("share", "dev", "proc"):
+        (root / place).mkdir(exist_ok=True)
+    warm_up(Userland(root, SUITE), WARM_UP)
     (root / "usr" / "share" / "libcamera" / "pipeline" / "virtual").mkdir(parents=True, exist_ok=True)
     megabytes = int(debian.run("du", "-sm", root).split()[0])
     image = work / "root.ext4"
@@ -149,12 +156,14 @@ def _build_boot(work: Path, system: Path) -> None:
         "init": GUEST / "initrd-init",
         "job": GUEST / "init",
         "virtual.yaml": GUEST / "virtual.yaml",
+        "picamera2.append": GUEST / "picamera2.append",
+        "pykms.py": GUEST / "pykms.py",
     }
     initrd.build(system / "kernel", MODULES, files, work / "initrd")
 
 
 def _picamera2(site: Path) -> None:
-    """The real picamera2, with what the virtual camera lacks appended, and PiDNG's Python files."""
+    """The real picamera2, and PiDNG's Python files."""
     with tempfile.TemporaryDirectory() as folder:
         debian.wheels(site, SUITE, ("--no-deps", PICAMERA2))
         debian.run(
@@ -163,6 +172,3 @@ def _picamera2(site: Path) -> None:
         with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
             archive.extractall(folder, filter="data")
         shutil.copytree(next(Path(folder).glob("*/src/pidng")), site / "pidng")
-    main = site / "picamera2" / "picamera2.py"
-    main.write_text(main.read_text() + (GUEST / "picamera2.append").read_text())
-    shutil.copy(GUEST / "pykms.py", site)

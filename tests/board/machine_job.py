@@ -30,12 +30,12 @@ for _ in range(50): s.run(None, {"input": x})
 """
 OURS = """
 from imago.cli.main import main
-sys.argv = ["imago", "run", "/share/m.onnx", "--source", "synthetic", "--frames", "50"]
+sys.argv = ["imago", "run", "/share/m.onnx", "--source", "synthetic", "--frames", "50", "--size", "160x120"]
 main()
 """
 
 
-def command(name: str, *arguments: str, timeout: float = 150) -> None:
+def command(name: str, *arguments: str, timeout: float = 400) -> None:
     """Run ``imago …``; exit code, output and seconds go to NAME.json."""
     began = time.monotonic()
     try:

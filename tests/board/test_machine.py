@@ -37,7 +37,7 @@ def left(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail(str(error))
         pytest.skip(str(error))
     more = ["--watchdog"] if HAS_WATCHDOG else []
-    done = machine.run(["python3", "machine_job.py", *more], share=share)
+    done = machine.run(["python3", "machine_job.py", *more], share=share, timeout=1800)
     assert done.returncode == 0, done.stderr
     return share
 

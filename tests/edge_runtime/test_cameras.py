@@ -72,7 +72,7 @@ def test_what_is_no_video(tmp_path: Path) -> None:
     ("uri", "words"),
     [
         ("/dev/video97", "no camera at /dev/video97.*plugged in"),
-        ("97", "no camera at 97"),
+        ("97", "no camera at /dev/video97"),
         ("no/such/thing.mp4", "no such source"),
         ("rtsp://user:secret@127.0.0.1:9/x", r"cannot open rtsp://…@127"),
     ],
@@ -129,7 +129,7 @@ def test_pace_ends_at_once_when_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "words"), [("0", "imago-edge[camera]"), ("picamera", "system-site-packages")]
+    ("uri", "words"), [("rtsp://127.0.0.1/x", "imago-edge[camera]"), ("picamera", "system-site-packages")]
 )
 def test_missing_library_names_the_remedy(uri: str, words: str) -> None:
     code = (

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from imago.edge_runtime.classifier import Classifier
 from imago.edge_runtime.contract import spec_from_metadata
 from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.errors import DataError, GateError, StorageError
@@ -28,7 +33,7 @@ from imago.train.interrupt import Interrupted, StopWish
 from imago.train.session import train
 from imago.workflow.steps import export_run
 
-from support import need_data
+from support import ROOT, imago, need_data
 
 OPTIONS = QatOptions(epochs=2, threads=1)
 SHRUNK = 0.15  # of the ranges that calibration found
@@ -70,6 +75,12 @@ def _spec(source: Path) -> Any:
     return spec_from_metadata(OrtEngine(source).metadata)
 
 
+def aware(
+    source: Path, start: onnx.ModelProto, data: Dataset, workspace: Path, options: QatOptions
+) -> tuple[onnx.ModelProto, QatFacts]:
+    return quantise_aware(onnx.load(source), start, _spec(source), data, workspace, options=options)
+
+
 def accuracy(model: bytes | Path, data: Dataset, source: Path) -> float:
     held = pictures(data, "val", _spec(source))
     answers = probabilities(OrtEngine(model), held.tensors("nchw")).argmax(1)
@@ -82,7 +93,7 @@ def whole(
 ) -> tuple[onnx.ModelProto, QatFacts]:
     """An uninterrupted training."""
     source, start, data = ready
-    return quantise_aware(source, start, data, tmp_path_factory.mktemp("w") / "w", OPTIONS)
+    return aware(source, start, data, tmp_path_factory.mktemp("w") / "w", OPTIONS)
 
 
 def test_a_bad_start_recovers(
@@ -119,10 +130,10 @@ def test_interrupted_at_every_step_it_ends_the_same(
     try:
         for _ in range(5):
             with pytest.raises(Interrupted, match="the same command goes on"):
-                quantise_aware(source, start, data, tmp_path / "w", OPTIONS)
+                aware(source, start, data, tmp_path / "w", OPTIONS)
     finally:
         StopWish.__enter__ = original  # type: ignore[method-assign]
-    model, facts = quantise_aware(source, start, data, tmp_path / "w", OPTIONS)
+    model, facts = aware(source, start, data, tmp_path / "w", OPTIONS)
     assert model.SerializeToString(deterministic=True) == whole[0].SerializeToString(deterministic=True)
     assert facts == whole[1]
     assert not (tmp_path / "w").exists()
@@ -135,12 +146,12 @@ def test_another_training_does_not_go_on_from_the_state(
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / MARKER).write_text(json.dumps({"key": "of something else"}))
     (tmp_path / "w" / "checkpoint.safetensors").write_text("not to be read")
-    _, facts = quantise_aware(source, start, data, tmp_path / "w", QatOptions(epochs=1, threads=1))
+    _, facts = aware(source, start, data, tmp_path / "w", QatOptions(epochs=1, threads=1))
     assert facts.epochs == 1
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").write_text("precious")
     with pytest.raises(StorageError, match="mine"):
-        quantise_aware(source, start, data, tmp_path / "mine", OPTIONS)
+        aware(source, start, data, tmp_path / "mine", OPTIONS)
     assert (tmp_path / "mine" / "photo.jpg").exists()
 
 
@@ -152,10 +163,58 @@ def test_a_start_that_nothing_beats_is_kept(
     """A hopeless learning rate ruins every epoch."""
     source, _, data = ready
     options = QatOptions(epochs=1, lr=3.0, ema=0.0, threads=1)
-    model, facts = quantise_aware(source, whole[0], data, tmp_path / "w", options)
+    model, facts = aware(source, whole[0], data, tmp_path / "w", options)
     assert model == whole[0]
     assert facts.best_epoch == 0
     assert facts.reached == facts.start == whole[1].reached
+
+
+def test_the_command_goes_on_where_it_was_stopped(
+    ready: tuple[Path, onnx.ModelProto, Dataset], digits: Path, tmp_path: Path
+) -> None:
+    """The whole command, stopped by Ctrl-C in its second epoch and given again."""
+    target = tmp_path / "small.onnx"
+    args = ["quantize", str(ready[0]), "--calibrate", str(digits), "-o", str(target), "--count", "32"]
+    args += ["--qat", "--qat-epochs", "3", "--threads", "1"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imago.cli.main", *args],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1/3"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "the same command goes on" in error
+    assert not target.exists()
+    done = imago(*args, "--json", str(tmp_path / "report.json"))
+    assert done.returncode in (0, 1), done.stderr
+    assert "epoch 1/3" not in done.stdout
+    assert "epoch 3/3" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["qat"]["reached"] == report["accuracy_int8"]
+    with Classifier(target) as classifier:
+        assert classifier.spec.precision == "int8"
+        assert classifier.spec.calibration["qat"] == report["qat"]
+        assert classifier.self_test().passed
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_flags_that_make_no_sense_are_one_line(digits: Path, tmp_path: Path) -> None:
+    for wrong, said in (
+        (["--qat-epochs", "3"], "needs --qat"),
+        (["--qat", "--qat-epochs", "0"], "1 to 1000"),
+    ):
+        done = imago("quantize", str(tmp_path / "m.onnx"), "--calibrate", str(digits), *wrong)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_no_validation_pictures_is_told(
@@ -171,7 +230,7 @@ def test_no_validation_pictures_is_told(
         fingerprint=data.fingerprint,
     )
     with pytest.raises(DataError, match="--val-fraction"):
-        quantise_aware(source, start, bare, tmp_path / "w", OPTIONS)
+        aware(source, start, bare, tmp_path / "w", OPTIONS)
 
 
 def test_an_engine_that_disagrees_is_caught() -> None:

@@ -60,7 +60,7 @@ export function describe() {
   bars($("top"), last.idle ? [] : last.top);
   $("timing").textContent = last.idle
     ? t("The model rests until something moves.")
-    : t("answered in {latency} ms, {age} ms after the picture was taken",
+    : t("{latency} ms to answer, picture {age} ms old",
       { latency: last.latency_ms.toFixed(1), age: last.age_ms.toFixed(0) });
   boxes();
   const now = Date.now();
@@ -73,10 +73,20 @@ export function describe() {
 function boxes() {
   const svg = $("boxes");
   svg.setAttribute("viewBox", `0 0 ${last.width} ${last.height}`);
-  svg.replaceChildren(...last.subjects.filter((s) => s.box).map((subject) => {
-    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    ["x", "y", "width", "height"].forEach((name, n) => rect.setAttribute(name, subject.box[n]));
+  const size = Math.max(last.width, last.height) / 42;
+  svg.replaceChildren(...last.subjects.filter((subject) => subject.box).flatMap((subject) => {
+    const [x, y, width, height] = subject.box;
+    const rect = drawn("rect", { x, y, width, height });
     if (subject.unknown) rect.classList.add("unknown");
-    return rect;
+    const above = y > 1.5 * size;
+    const name = drawn("text", { x: x + size / 3, y: above ? y - size / 2.5 : y + 1.2 * size, "font-size": size, "stroke-width": size / 5 });
+    name.textContent = subject.unknown ? "?" : className(subject.label, subject.index);
+    return [rect, name];
   }));
+}
+
+function drawn(name, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
 }

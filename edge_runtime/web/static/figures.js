@@ -35,13 +35,14 @@ function line(name, figures) {
 }
 
 function trend() {
+  $("trend").toggleAttribute("hidden", past.length < 5);
+  if (past.length < 5) return;
   const most = Math.max(...past.flat(), 1);
   [["trend-50", 0], ["trend-99", 1]].forEach(([id, which]) => {
     const points = past.map((pair, n) =>
-      `${(120 * n / (POINTS - 1)).toFixed(1)},${(26 - 24 * pair[which] / most).toFixed(1)}`);
+      `${(120 * n / (past.length - 1)).toFixed(1)},${(26 - 24 * pair[which] / most).toFixed(1)}`);
     $(id).setAttribute("points", points.join(" "));
   });
-  $("trend").classList.toggle("unseen", past.length < 2);
 }
 
 function rows() {

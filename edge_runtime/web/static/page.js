@@ -117,7 +117,7 @@ async function begin() {
       await pause(STATUS_MS);
     }
   }
-  $("main").hidden = false;
+  $("content").hidden = false;
   visits.start(report);
   ask.start();
   watchStatus();

@@ -1,6 +1,6 @@
 // The list of visits, one visit in full, and marking what was named wrongly.
 
-import { $, Failed, bars, clock, duration, getInfo, json, labelName, className, make, percent, post, t } from "/ui.js";
+import { $, bars, clock, duration, getInfo, json, labelName, className, make, percent, post, t } from "/ui.js";
 
 const PAGE = 24;
 let events = [];
@@ -46,7 +46,7 @@ export function show() {
 function tile(event) {
   const name = className(event.label, event.top[0].index);
   const kind = event.wrong ? "wrong" : event.unknown ? "unknown" : "";
-  const shown = event.unknown && !event.wrong ? t("perhaps {label}", { label: name }) : name;
+  const shown = event.unknown && !event.wrong ? t("{label}?", { label: name }) : name;
   const picture = event.crop
     ? make("img", { src: `/api/events/${event.id}/crop`, alt: "", loading: "lazy" })
     : make("span", { textContent: t("no picture") });
@@ -54,9 +54,9 @@ function tile(event) {
     make("div", { className: "crop" }, picture),
     make("div", { className: "about" },
       make("b", { className: kind, textContent: shown }),
-      make("span", { textContent: percent(event.confidence) }),
       event.correction ? make("em", { textContent: `→ ${labelName(event.correction)}` }) : null,
-      make("time", { textContent: clock(event.start), dateTime: new Date(1000 * event.start).toISOString() })));
+      make("time", { textContent: clock(event.start), dateTime: new Date(1000 * event.start).toISOString() }),
+      make("span", { textContent: percent(event.confidence) })));
   button.dataset.visit = event.id;
   button.addEventListener("click", () => { open = event; fill(event); $("visit").showModal(); });
   return make("li", {}, button);
@@ -91,5 +91,3 @@ async function mark(wrong) {
   open = null;
   show();
 }
-
-export { Failed };

@@ -17,9 +17,10 @@ from imago.quantize.pruning.cost import CostModel, cost_of
 from imago.quantize.pruning.goal import Goal
 from imago.quantize.pruning.importance import bn_scale, magnitude, taylor
 from imago.quantize.pruning.plan import Limits, choose, limits
-from imago.quantize.pruning.surgery import Feed, Patient, recalibrate
+from imago.quantize.pruning.surgery import Feed, Patient
 from imago.quantize.pruning.wiring import Wiring
 from imago.train.batches import Normalise
+from imago.train.bn_statistics import recalibrate
 from imago.train.models.pruned import widths
 from imago.train.models.registry import ModelConfig, build_from_config
 from imago.train.models.summary import layer_table, totals
@@ -225,9 +226,9 @@ def test_scores_decide_and_costs_weigh() -> None:
 
 def test_limits_are_fine_for_lenet_and_round_for_others() -> None:
     assert limits("lenet5", 6) == Limits(1, 1)
-    assert limits("lenet5", 120) == Limits(2, 12)
+    assert limits("lenet5", 120) == Limits(2, 24)
     assert limits("mobilenet_v2", 16) == Limits(8, 8)
-    assert limits("mobilenet_v2", 1280) == Limits(16, 128)
+    assert limits("mobilenet_v2", 1280) == Limits(16, 256)
 
 
 def test_pruned_again_is_measured_against_the_original(network: Maker) -> None:
