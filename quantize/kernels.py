@@ -10,7 +10,9 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
+from imago.quantize.onnx_view import label
 from imago.quantize.ort_tools import optimised_graph
+from imago.quantize.plan import WEIGHTED
 
 INTEGER_TYPES = frozenset((TensorProto.UINT8, TensorProto.INT8))
 CONVERSIONS = frozenset(("QuantizeLinear", "DequantizeLinear"))
@@ -61,6 +63,7 @@ class Kernels:
 def kernels(model: onnx.ModelProto) -> Kernels:
     """What ONNX Runtime makes of ``model`` here (its choice depends on the processor and its version)."""
     graph = optimised_graph(model)
+    labels = {n.name: label(n) for n in model.graph.node if n.op_type in WEIGHTED}
     stored = {i.name for i in graph.input if i.type.tensor_type.elem_type in INTEGER_TYPES}
     integer, conversions, floats = 0, 0, []
     for node in graph.node:
@@ -71,7 +74,8 @@ def kernels(model: onnx.ModelProto) -> Kernels:
         elif computes:
             integer += 1
         else:
-            floats.append((node.op_type, _plain(node.name)))
+            name = _plain(node.name)
+            floats.append((node.op_type, labels.get(name, name)))
     return Kernels(integer, conversions, tuple(floats))
 
 

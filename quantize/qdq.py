@@ -23,19 +23,24 @@ def quantised(
     ranges: Ranges,
     weights: WeightOptions | None = None,
     floats: frozenset[str] = frozenset(),
+    *,
+    exact: bool = False,
 ) -> onnx.ModelProto:
     """``network`` in QDQ form; metadata are left to the caller.
 
-    ranges: ``(low, high)`` of its tensors. floats: names of nodes that stay float. Raises ModelError where
-    a range is missing.
+    ranges: ``(low, high)`` of its tensors. floats: names of nodes that stay float. exact: the twin of the
+    same nodes whose weights and biases are the float ones, unrounded, as folded for the integer kernels:
+    where quantisation-aware training starts from. Raises ModelError where a range is missing.
     """
-    return _Writer(network, make_plan(network.view, ranges, floats), weights or WeightOptions()).write()
+    plan = make_plan(network.view, ranges, floats)
+    return _Writer(network, plan, weights or WeightOptions(), exact=exact).write()
 
 
 class _Writer:
     """Writes the nodes of the new graph in the order of the old one."""
 
-    def __init__(self, network: FloatNetwork, plan: Plan, weights: WeightOptions) -> None:
+    def __init__(self, network: FloatNetwork, plan: Plan, weights: WeightOptions, *, exact: bool) -> None:
+        self.exact = exact
         self.network, self.view, self.plan, self.weights = network, network.view, plan, weights
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
@@ -186,6 +191,8 @@ class _Writer:
         self._copy(node, inputs, layer.output)
 
     def _weight(self, base: str, made: LayerWeights) -> str:
+        if self.exact:
+            return self._constant(f"{base}_w", made.exact_weight)
         whole = made.weight
         values = self._constant(f"{base}_w", whole.values)
         if len(whole.scales) == 1:
@@ -196,6 +203,8 @@ class _Writer:
         return self._add("DequantizeLinear", [values, scales, zeros], f"{base}_wd", axis=whole.axis)
 
     def _bias(self, base: str, made: LayerWeights) -> str:
+        if self.exact:
+            return self._constant(f"{base}_b", made.exact_bias)
         values = self._constant(f"{base}_b", made.bias)
         if len(made.bias_scales) == 1:
             return self._add("DequantizeLinear", [values, self._scalar(made.bias_scales[0])], f"{base}_bd")
