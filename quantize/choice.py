@@ -78,14 +78,14 @@ def choose(
     ):
         versions.append(job.int8_weights())
     return Choice(
-        version=_preferred(versions, options.max_drop),
+        version=preferred(versions, options.max_drop),
         fp32_accuracy=accuracy(gate.labels, job.wanted),
         measured=tuple(v.figures for v in versions),
         tried=tuple(job.tried),
     )
 
 
-def _preferred(versions: Sequence[Version], max_drop: float) -> Version:
+def preferred(versions: Sequence[Version], max_drop: float) -> Version:
     """Fast and accurate enough before not, surely so before perhaps, integers before int8 weights; among
     integers the most accurate."""
 

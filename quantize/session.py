@@ -24,8 +24,10 @@ from imago.export.onnx_export import with_self_test, write_model
 from imago.quantize.calibration import Pictures, pictures
 from imago.quantize.choice import Trainer, choose, measured_sensitivities
 from imago.quantize.measure import side_by_side
+from imago.quantize.onnx_view import View
 from imago.quantize.options import LEAST, QuantiseOptions
 from imago.quantize.paired import PairedDrop
+from imago.quantize.plan import weighted_nodes
 from imago.quantize.ptq import Candidate
 from imago.quantize.report import INT8, QuantiseReport
 from imago.quantize.sensitivity import LayerSensitivity
@@ -129,7 +131,7 @@ def quantise_pictures(
     check_pictures(gate.images, spec)
     require_enough(len(calibration), len(gate))
     given = Pictures(calibration, gate.labels[:0])
-    choice = choose(onnx.load(source), given, gate, spec, options, trainer=trainer)
+    choice = choose(_with_weights(source), given, gate, spec, options, trainer=trainer)
     figures = choice.version.figures
     report = QuantiseReport(
         target=target,
@@ -164,7 +166,7 @@ def file_sensitivities(
     spec = float_spec(source)
     chosen = pictures(load_dataset(data, options.data), "train", spec, 2 * options.calibration)
     require_enough(len(chosen), 1)
-    return measured_sensitivities(onnx.load(source), chosen.tensors(spec.input.layout))
+    return measured_sensitivities(_with_weights(source), chosen.tensors(spec.input.layout))
 
 
 def float_spec(source: Path) -> ModelSpec:
@@ -181,6 +183,17 @@ def float_spec(source: Path) -> ModelSpec:
             "{path} is {precision} already; give the fp32 file", path=source, precision=spec.precision
         )
     return spec
+
+
+def _with_weights(source: Path) -> onnx.ModelProto:
+    """The model. Raises ModelError where it has nothing that could be int8."""
+    model = onnx.load(source)
+    if not weighted_nodes(View(model)):
+        raise ModelError(
+            "{path} has no convolution or matrix product with float weights; there is nothing to quantise",
+            path=source,
+        )
+    return model
 
 
 def check_pictures(images: U8, spec: ModelSpec) -> None:
