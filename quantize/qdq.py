@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from imago.quantize.grid import Grid
 from imago.quantize.layer_weights import FloatNetwork, LayerWeights, WeightOptions
-from imago.quantize.onnx_view import Array, Node, attribute
+from imago.quantize.onnx_view import Array, Node
 from imago.quantize.plan import WEIGHTED, Layer, Plan, Ranges, make_plan
 
 HARD_SWISH_TOP = 254  # from here on the stored number for x = 3 is as good as the top of uint8
@@ -125,27 +125,26 @@ class _Writer:
 
     def _write_float(self, node: Node) -> None:
         inputs = []
-        for index, name in enumerate(node.input):
+        for name in node.input:
             if name in self.view.constants:
                 inputs.append(self._constant(name, self.view.constants[name]))
             elif name not in self.plan.grids or name not in self._lost:
                 inputs.append(name)
-            elif node.op_type in WEIGHTED and index == 0:
-                inputs.append(self._load_for_float(node))
             else:
-                inputs.append(self._load(name))
+                inputs.append(self._load_for_float(name))
         self._copy(node, inputs, node.output[0])
 
-    def _load_for_float(self, node: Node) -> str:
-        """What a Conv or Gemm that stays float reads.
+    def _load_for_float(self, name: str) -> str:
+        """Float tensor ``name`` for a node that stays float.
 
-        ONNX Runtime quantises the weights of one that stands between DequantizeLinear and QuantizeLinear by
-        itself (WeightBiasQuantization), unless the scale is a vector. So it is one, of equal values.
+        ONNX Runtime carries a DequantizeLinear over MaxPool, Reshape and the like, and quantises the weights
+        of a layer that then stands between it and a QuantizeLinear by itself (QDQPropagation,
+        WeightBiasQuantization), unless the scale is a vector. So it is one, of equal values.
         """
-        name, weight = node.input[0], self.view.constants[node.input[1]]
-        channels = weight.shape[0 if node.op_type != "Conv" and not attribute(node, "transB", 0) else 1]
-        channels *= attribute(node, "group", 1)
-        key, grid = f"{name}_v", self.plan.grids[name]
+        known = self.network.statistics.get(name)
+        if known is None:
+            return self._load(name)
+        key, grid, channels = f"{name}_v", self.plan.grids[name], len(known.means)
         if key not in self._loaded:
             scale = self._constant(f"{key}s", np.full(channels, grid.scale, np.float32))
             zero = self._constant(f"{key}z", np.full(channels, grid.zero, np.uint8))

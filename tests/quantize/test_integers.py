@@ -22,11 +22,13 @@ from onnx import numpy_helper
 from imago.quantize.kernels import kernels
 from imago.quantize.layer_weights import FloatNetwork, WeightOptions
 from imago.quantize.onnx_view import View
+from imago.quantize.onnx_view import label as label_of
 from imago.quantize.ort_tools import open_session
 from imago.quantize.plan import make_plan, weighted_nodes
 from imago.quantize.prepare import CHANNELS, is_depthwise, prepared
 from imago.quantize.ptq import Candidate, divergence, quantise
 from imago.quantize.qdq import quantised
+from imago.quantize.sensitivity import island
 from imago.quantize.statistics import Statistics, collect
 
 from support import ROOT
@@ -195,15 +197,16 @@ def test_all_in_float_is_the_float_network() -> None:
     np.testing.assert_allclose(answers(model, images), answers(source, images), atol=1e-5)
 
 
-def test_a_layer_kept_float_runs_in_float() -> None:
-    """ONNX Runtime would turn it into an integer kernel again if it could."""
-    view = floating("mobilenet_v2").view
-    chosen = [n for n in weighted_nodes(view) if n.op_type == "Conv"][4:6]
-    model = integer("mobilenet_v2", floats=frozenset(n.name for n in chosen))
-    report, ran = kernels(model), executed(model, network("mobilenet_v2")[1][0])
-    floats = sum(ran[k] for k in ("Conv", "FusedConv"))
-    assert floats == 2
-    assert sum("Conv" in kind for kind, _ in report.floats) == 2
+@pytest.mark.parametrize("name", ["lenet5", "mobilenet_v3_small"])
+def test_a_layer_kept_float_runs_in_float(name: str) -> None:
+    """ONNX Runtime turns it into an integer kernel again where it can, over a pooling in between too."""
+    view = floating(name).view
+    chosen = [n for n in weighted_nodes(view) if n.op_type == "Conv"][1]
+    for floats in (frozenset((chosen.name,)), island(view, chosen)):
+        model = integer(name, floats=floats)
+        ran = executed(model, network(name)[1][0])
+        assert sum(ran[k] for k in ("Conv", "FusedConv")) == 1
+        assert [label for kind, label in kernels(model).floats if "Conv" in kind] == [label_of(chosen)]
 
 
 def test_an_operator_without_integer_form_stays_float_and_is_named() -> None:

@@ -38,7 +38,7 @@ from imago.workflow.steps import export_run
 
 from support import ROOT, imago, need_data
 
-OPTIONS = QatOptions(epochs=2, threads=1)
+OPTIONS = QatOptions(epochs=4, batch_size=32, threads=1)  # 336 steps: three memories of its average
 SHRUNK = 0.15  # of the ranges that calibration found
 
 
@@ -102,8 +102,8 @@ def test_a_bad_start_recovers(
     assert facts.start < large - 0.05
     assert facts.reached == pytest.approx(accuracy(model.SerializeToString(), data, source))
     assert facts.reached > large - 0.015
-    assert (facts.n, facts.epochs) == (len(data.splits["val"]), 2)
-    assert facts.best_epoch in (1, 2)
+    assert (facts.n, facts.epochs) == (len(data.splits["val"]), 4)
+    assert 1 <= facts.best_epoch <= 4
     assert facts.alignment.agreement >= 0.995
     json.dumps(facts.to_dict())
     assert [n.op_type for n in model.graph.node] == [n.op_type for n in start.graph.node]

@@ -151,3 +151,12 @@ def test_weights_per_channel_lose_less() -> None:
     errors = [np.abs(whole.real - weight).reshape(16, -1).max(1) for whole in (rows, single)]
     np.testing.assert_array_less(errors[0], rows.scales / 2 + 1e-9)
     assert errors[0][0] < errors[1][0] / 20  # the quietest channel
+
+
+def test_a_channel_that_is_switched_off_keeps_its_bias() -> None:
+    """Weights of almost nothing and a bias: its int32 on the product of two tiny scales would not fit."""
+    weight = RNG.normal(0, 0.1, (4, 3, 1, 1))
+    weight[2] *= 1e-9
+    whole = int_weights(weight, per_channel=True)
+    assert np.abs(5.0 / (0.001 * whole.scales)).max() < 2**31
+    assert np.abs(whole.real - weight).reshape(4, -1).max() <= whole.scales.max() / 2
