@@ -63,7 +63,9 @@ class Kernels:
 def kernels(model: onnx.ModelProto) -> Kernels:
     """What ONNX Runtime makes of ``model`` here (its choice depends on the processor and its version)."""
     graph = optimised_graph(model)
-    labels = {n.name: label(n) for n in model.graph.node if n.op_type in WEIGHTED}
+    layers = [n for n in model.graph.node if n.op_type in WEIGHTED]
+    # its blocked convolutions are called by their output
+    labels = {name: label(n) for n in layers for name in (n.output[0], n.name)}
     stored = {i.name for i in graph.input if i.type.tensor_type.elem_type in INTEGER_TYPES}
     integer, conversions, floats = 0, 0, []
     for node in graph.node:

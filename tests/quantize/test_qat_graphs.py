@@ -1,4 +1,4 @@
-"""Training follows the graphs that imago's own quantiser writes: torch against the engine, before and after."""
+"""Training follows the graphs that imago's own quantiser writes: torch against the engine."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ def integer(name: str, kept: int = 0) -> tuple[onnx.ModelProto, onnx.ModelProto]
     return separated(made), twin
 
 
+def agreement(module: GraphModule, model: onnx.ModelProto, images: np.ndarray) -> float:
+    """Of torch with the file, node by node."""
+    return compare(torch_probabilities(module, images), answers(model, images, fused=False)).agreement
+
+
 def stepped(module: GraphModule, images: np.ndarray) -> None:
     """One step of Adam on everything that is trained; nothing may be left without a gradient."""
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=0.003)
@@ -75,8 +80,7 @@ def test_the_graph_is_understood(name: str) -> None:
     module = graph_module(model, twin)
     quantised_parts = [p for p in module.parts if isinstance(p, QuantisedWeight)]
     assert len(quantised_parts) == len(weighted_nodes(FloatNetwork.of(prepared(network(name)[0])).view))
-    plain = compare(torch_probabilities(module, images), answers(model, images, fused=False))
-    assert plain.agreement >= LOOSE
+    assert agreement(module, model, images) >= LOOSE
     fresh = write_back(model, module)  # untrained: the same file
     for before, after in zip(model.graph.initializer, fresh.graph.initializer, strict=True):
         np.testing.assert_array_equal(numpy_helper.to_array(before), numpy_helper.to_array(after))
@@ -109,9 +113,7 @@ def test_after_a_step_the_engine_says_what_torch_says(name: str) -> None:
     stepped(module, images)
     fresh = write_back(model, module)
     assert fresh.SerializeToString() != model.SerializeToString()
-    assert (
-        compare(torch_probabilities(module, images), answers(fresh, images, fused=False)).agreement >= LOOSE
-    )
+    assert agreement(module, fresh, images) >= LOOSE
     before, after = kernels(model), kernels(fresh)
     assert (before.integer, before.conversions) == (after.integer, after.conversions)
     assert [kind for kind, _ in before.floats] == [kind for kind, _ in after.floats]
@@ -122,14 +124,10 @@ def test_layers_that_stay_float_are_trained_as_floats(name: str) -> None:
     (model, twin), images = integer(name, 2), network(name)[1]
     module = graph_module(model, twin)
     assert sum(isinstance(p, Values) for p in module.parts) >= 2
-    assert (
-        compare(torch_probabilities(module, images), answers(model, images, fused=False)).agreement >= LOOSE
-    )
+    assert agreement(module, model, images) >= LOOSE
     stepped(module, images)
     fresh = write_back(model, module)
-    assert (
-        compare(torch_probabilities(module, images), answers(fresh, images, fused=False)).agreement >= LOOSE
-    )
+    assert agreement(module, fresh, images) >= LOOSE
     assert len(kernels(fresh).floats) == len(kernels(model).floats)
 
 
