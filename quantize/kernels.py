@@ -10,7 +10,9 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
+from imago.quantize.onnx_view import label
 from imago.quantize.ort_tools import optimised_graph
+from imago.quantize.plan import CUTS, WEIGHTED
 
 INTEGER_TYPES = frozenset((TensorProto.UINT8, TensorProto.INT8))
 CONVERSIONS = frozenset(("QuantizeLinear", "DequantizeLinear"))
@@ -61,6 +63,7 @@ class Kernels:
 def kernels(model: onnx.ModelProto) -> Kernels:
     """What ONNX Runtime makes of ``model`` here (its choice depends on the processor and its version)."""
     graph = optimised_graph(model)
+    labels = _labels(model)
     stored = {i.name for i in graph.input if i.type.tensor_type.elem_type in INTEGER_TYPES}
     integer, conversions, floats = 0, 0, []
     for node in graph.node:
@@ -71,8 +74,21 @@ def kernels(model: onnx.ModelProto) -> Kernels:
         elif computes:
             integer += 1
         else:
-            floats.append((node.op_type, _plain(node.name)))
+            name = _plain(node.name)
+            floats.append((node.op_type, labels.get(name, name)))
     return Kernels(integer, conversions, tuple(floats))
+
+
+def _labels(model: onnx.ModelProto) -> dict[str, str]:
+    """What to call layers, by every name that ONNX Runtime gives them: a blocked convolution goes by its
+    output's, which may be that of the Relu or Clip that it takes in."""
+    labels = {}
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED:
+            labels[node.name] = labels[node.output[0]] = label(node)
+        elif node.op_type in CUTS and node.input[0] in labels:
+            labels[node.output[0]] = labels[node.input[0]]
+    return labels
 
 
 def _integers(node: Any, stored: set[str]) -> tuple[bool, bool]:

@@ -27,11 +27,16 @@ class WeightOptions:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LayerWeights:
-    """bias: int32 ``(outputs,)`` on the grid ``bias_scales`` (input scale × weight scales)."""
+    """bias: int32 ``(outputs,)`` on the grid ``bias_scales`` (input scale × weight scales).
+
+    exact_weight, exact_bias: float32, what the integers stand for, before rounding and correction.
+    """
 
     weight: IntWeights
     bias: Array
     bias_scales: Array
+    exact_weight: Array
+    exact_bias: Array
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,12 +65,11 @@ class FloatNetwork:
             bias = bias + (weight.sum((2, 3)) * np.broadcast_to(image.rest, weight.shape[1])).sum(1)
             weight = np.pad(weight, ((0, 0), (0, image.extra_channels), (0, 0), (0, 0)))
         whole, mean_error = self._round(layer, weight, options.per_channel)
-        if options.correct_bias:
-            bias = bias - mean_error
+        corrected = bias - mean_error if options.correct_bias else bias
         scales = (np.float32(grid.scale) * whole.scales).astype(np.float32)
         limit = np.iinfo(np.int32)
-        stored = np.clip(np.rint(bias / scales), limit.min, limit.max).astype(np.int32)
-        return LayerWeights(whole, stored, scales)
+        stored = np.clip(np.rint(corrected / scales), limit.min, limit.max).astype(np.int32)
+        return LayerWeights(whole, stored, scales, weight.astype(np.float32), bias.astype(np.float32))
 
     def _round(self, layer: Layer, weight: Array, per_channel: bool) -> tuple[IntWeights, Array]:
         node, key = layer.node, (layer.node.output[0], per_channel)

@@ -69,3 +69,9 @@ def set_attribute(node: Node, name: str, value: Any) -> None:
     kept = [a for a in node.attribute if a.name != name]
     del node.attribute[:]
     node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+
+def label(node: Node) -> str:
+    """What to call a layer before people: where its weights sit in the network, ``features.3.block.0.0``."""
+    weight = node.input[1] if len(node.input) > 1 else ""
+    return weight.removeprefix("module.").removesuffix(".weight") or node.name

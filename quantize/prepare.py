@@ -21,10 +21,20 @@ CHANNELWISE = frozenset(
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of ``model`` (float, as ``imago export`` writes it) that computes the same."""
     view = View(model)
+    _name_nodes(view)
     _fold_divisor(view)
     _pad_depthwise(view)
     onnx.checker.check_model(view.model, full_check=True)
     return view.model
+
+
+def _name_nodes(view: View) -> None:
+    """Every node gets a name of its own: reports and mixed precision speak of nodes by name."""
+    taken: set[str] = set()
+    for number, node in enumerate(view.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{number}"
+        taken.add(node.name)
 
 
 def _fold_divisor(view: View) -> None:

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from imago.quantize.grid import Grid
 from imago.quantize.layer_weights import FloatNetwork, LayerWeights, WeightOptions
-from imago.quantize.onnx_view import Array, Node, attribute
+from imago.quantize.onnx_view import Array, Node
 from imago.quantize.plan import WEIGHTED, Layer, Plan, Ranges, make_plan
 
 HARD_SWISH_TOP = 254  # from here on the stored number for x = 3 is as good as the top of uint8
@@ -23,19 +23,24 @@ def quantised(
     ranges: Ranges,
     weights: WeightOptions | None = None,
     floats: frozenset[str] = frozenset(),
+    *,
+    exact: bool = False,
 ) -> onnx.ModelProto:
     """``network`` in QDQ form; metadata are left to the caller.
 
-    ranges: ``(low, high)`` of its tensors. floats: names of nodes that stay float. Raises ModelError where
-    a range is missing.
+    ranges: ``(low, high)`` of its tensors. floats: names of nodes that stay float. exact: the twin of the
+    same nodes whose weights and biases are the float ones, unrounded, as folded for the integer kernels:
+    where quantisation-aware training starts from. Raises ModelError where a range is missing.
     """
-    return _Writer(network, make_plan(network.view, ranges, floats), weights or WeightOptions()).write()
+    plan = make_plan(network.view, ranges, floats)
+    return _Writer(network, plan, weights or WeightOptions(), exact=exact).write()
 
 
 class _Writer:
     """Writes the nodes of the new graph in the order of the old one."""
 
-    def __init__(self, network: FloatNetwork, plan: Plan, weights: WeightOptions) -> None:
+    def __init__(self, network: FloatNetwork, plan: Plan, weights: WeightOptions, *, exact: bool) -> None:
+        self.exact = exact
         self.network, self.view, self.plan, self.weights = network, network.view, plan, weights
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
@@ -120,27 +125,26 @@ class _Writer:
 
     def _write_float(self, node: Node) -> None:
         inputs = []
-        for index, name in enumerate(node.input):
+        for name in node.input:
             if name in self.view.constants:
                 inputs.append(self._constant(name, self.view.constants[name]))
             elif name not in self.plan.grids or name not in self._lost:
                 inputs.append(name)
-            elif node.op_type in WEIGHTED and index == 0:
-                inputs.append(self._load_for_float(node))
             else:
-                inputs.append(self._load(name))
+                inputs.append(self._load_for_float(name))
         self._copy(node, inputs, node.output[0])
 
-    def _load_for_float(self, node: Node) -> str:
-        """What a Conv or Gemm that stays float reads.
+    def _load_for_float(self, name: str) -> str:
+        """Float tensor ``name`` for a node that stays float.
 
-        ONNX Runtime quantises the weights of one that stands between DequantizeLinear and QuantizeLinear by
-        itself (WeightBiasQuantization), unless the scale is a vector. So it is one, of equal values.
+        ONNX Runtime carries a DequantizeLinear over MaxPool, Reshape and the like, and quantises the weights
+        of a layer that then stands between it and a QuantizeLinear by itself (QDQPropagation,
+        WeightBiasQuantization), unless the scale is a vector. So it is one, of equal values.
         """
-        name, weight = node.input[0], self.view.constants[node.input[1]]
-        channels = weight.shape[0 if node.op_type != "Conv" and not attribute(node, "transB", 0) else 1]
-        channels *= attribute(node, "group", 1)
-        key, grid = f"{name}_v", self.plan.grids[name]
+        known = self.network.statistics.get(name)
+        if known is None:
+            return self._load(name)
+        key, grid, channels = f"{name}_v", self.plan.grids[name], len(known.means)
         if key not in self._loaded:
             scale = self._constant(f"{key}s", np.full(channels, grid.scale, np.float32))
             zero = self._constant(f"{key}z", np.full(channels, grid.zero, np.uint8))
@@ -186,6 +190,8 @@ class _Writer:
         self._copy(node, inputs, layer.output)
 
     def _weight(self, base: str, made: LayerWeights) -> str:
+        if self.exact:
+            return self._constant(f"{base}_w", made.exact_weight)
         whole = made.weight
         values = self._constant(f"{base}_w", whole.values)
         if len(whole.scales) == 1:
@@ -196,6 +202,8 @@ class _Writer:
         return self._add("DequantizeLinear", [values, scales, zeros], f"{base}_wd", axis=whole.axis)
 
     def _bias(self, base: str, made: LayerWeights) -> str:
+        if self.exact:
+            return self._constant(f"{base}_b", made.exact_bias)
         values = self._constant(f"{base}_b", made.bias)
         if len(made.bias_scales) == 1:
             return self._add("DequantizeLinear", [values, self._scalar(made.bias_scales[0])], f"{base}_bd")

@@ -1,7 +1,7 @@
 """From statistics to a range: how much of a tensor's tail is cut off so that the rest is finer.
 
 - ``minmax``: nothing is cut.
-- ``percentile``: the outermost hundredth of a percent is cut.
+- ``percentile-99.99``, ``percentile-99.9``: what lies outside that share of the values is cut.
 - ``mse``: the range with the least mean squared rounding and clipping error.
 - ``entropy``: the range whose quantised distribution is nearest to the real one in Kullback–Leibler
   divergence (Migacz 2017, "8-bit inference with TensorRT").
@@ -17,9 +17,8 @@ from imago.quantize.grid import LEVELS, Grid
 from imago.quantize.onnx_view import Array
 from imago.quantize.statistics import TensorStatistics
 
-Method = Literal["minmax", "percentile", "mse", "entropy"]
+Method = Literal["minmax", "percentile-99.99", "percentile-99.9", "mse", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
-PERCENTILE = 99.99
 CANDIDATES = np.linspace(1.0, 0.1, 91)  # shares of the larger extreme that are tried as threshold
 
 
@@ -27,9 +26,9 @@ def choose_range(tensor: TensorStatistics, method: Method) -> tuple[float, float
     """``(low, high)`` for a uint8 grid."""
     if method == "minmax" or tensor.high <= tensor.low:
         return tensor.low, tensor.high
-    if method == "percentile":
-        return _percentile(tensor)
-    score = {"mse": _squared_error, "entropy": _divergence}[method]
+    if method.startswith("percentile"):
+        return _percentile(tensor, float(method.removeprefix("percentile-")) / 100)
+    score = _squared_error if method == "mse" else _divergence
     cuts = (_cut(tensor, share) for share in CANDIDATES)
     return min((c for c in cuts if _holds_something(tensor, *c)), key=lambda c: score(tensor, *c))
 
@@ -46,10 +45,10 @@ def _holds_something(tensor: TensorStatistics, low: float, high: float) -> bool:
     return bool(tensor.counts[(centers >= low) & (centers <= high)].any())
 
 
-def _percentile(tensor: TensorStatistics) -> tuple[float, float]:
+def _percentile(tensor: TensorStatistics, kept: float) -> tuple[float, float]:
     """Half of what is cut goes to each end; all of it to the upper one where nothing is negative."""
     share = np.cumsum(tensor.counts) / tensor.counts.sum()
-    tail = (1 - PERCENTILE / 100) / (1 if tensor.low >= 0 else 2)
+    tail = (1 - kept) / (1 if tensor.low >= 0 else 2)
     width = (tensor.high - tensor.low) / len(share)
     low = tensor.low if tensor.low >= 0 else tensor.low + width * int(np.searchsorted(share, tail))
     high = tensor.low + width * (int(np.searchsorted(share, 1 - tail)) + 1)

@@ -22,8 +22,10 @@ from imago.export.converter_env import ConverterEnv
 from imago.export.tflite_export import engine_probabilities, write_model
 from imago.export.tflite_graph import Network
 from imago.quantize.calibration import Pictures, pictures
+from imago.quantize.measure import side_by_side
+from imago.quantize.options import QuantiseOptions
 from imago.quantize.paired import paired_drop
-from imago.quantize.session import QuantiseOptions, QuantiseReport, side_by_side
+from imago.quantize.report import QuantiseReport
 from imago.quantize.tflite_passes import float_operators
 from imago.train.data.layouts import load_dataset
 from imago.train.data.places import cache_root
@@ -41,7 +43,6 @@ class TfliteReport(QuantiseReport):
     float_operators: kinds of operators whose results are float, and how many of each.
     """
 
-    precision: str = "int8"
     float_operators: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -60,8 +61,7 @@ class TfliteReport(QuantiseReport):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        own = {"precision": self.precision, "float_operators": dict(self.float_operators)}
-        return {**QuantiseReport.to_dict(self), **own}
+        return {**QuantiseReport.to_dict(self), "float_operators": dict(self.float_operators)}
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,63 +6,25 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from networks import answers, network, pictures
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from torch import nn
 
 from imago.edge_runtime.errors import ModelError
-from imago.edge_runtime.spec import InputSpec, ModelSpec
-from imago.export.onnx_export import Deployable, export_onnx
 from imago.quantize.qat.building import graph_module
 from imago.quantize.qat.check import compare
 from imago.quantize.qat.fake import QuantisedWeight
 from imago.quantize.qat.network import GraphModule, write_back
 from imago.quantize.qat.reading import separated
-from imago.train.models.registry import build_model
 
 FAMILIES = ("lenet5", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "efficientnet_b0", "squeezenet")]
 INT8_OPS = ["Conv", "Gemm", "Add", "Mul", "GlobalAveragePool", "MaxPool", "Concat"]
-
-
-def pictures(channels: int, side: int, count: int) -> np.ndarray:
-    """Smooth random pictures, uint8 ``(n, C, H, W)``."""
-    rng = np.random.default_rng(0)
-    small = rng.integers(0, 256, (count, 8, 8, channels), np.uint8)
-    large = [cv2.resize(p, (side, side), interpolation=cv2.INTER_CUBIC) for p in small]
-    return np.stack(large).reshape(count, side, side, channels).transpose(0, 3, 1, 2).copy()
-
-
-@cache
-def network(name: str) -> tuple[onnx.ModelProto, np.ndarray]:
-    """A network of the family with lively statistics and answers far from uniform, as imago exports it."""
-    import tempfile
-
-    side, channels = 32, 1 if name == "lenet5" else 3
-    torch.manual_seed(0)
-    built = build_model(name, 6, channels=channels, size=(side, side), stem=0)
-    images = pictures(channels, side, 24)
-    module = built.module.train()
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = None  # the plain mean of what it sees
-    deployable = Deployable(module, channels, built.mean, built.std, 1.3)
-    with torch.no_grad():
-        deployable(torch.from_numpy(images))
-        logits = module.eval()(torch.from_numpy(images).float() / 64 - 2)
-        last = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)][-1]
-        last.weight *= 2 / (logits - logits.mean(0)).std()
-    inputs = InputSpec(side, side, channels, "gray" if channels == 1 else "rgb")
-    spec = ModelSpec(labels=tuple("abcdef"), input=inputs, name=name)
-    with tempfile.TemporaryDirectory() as folder:
-        export_onnx(deployable, spec, images[:4].transpose(0, 2, 3, 1), Path(folder) / "m.onnx")
-        return onnx.load(Path(folder) / "m.onnx"), images
 
 
 class Reader(CalibrationDataReader):
@@ -93,19 +55,6 @@ def quantised(name: str, per_channel: bool) -> onnx.ModelProto:
             op_types_to_quantize=INT8_OPS,
         )
         return onnx.load(target)
-
-
-def answers(model: onnx.ModelProto, images: np.ndarray, *, fused: bool = True) -> np.ndarray:
-    """ONNX Runtime's probabilities; unfused: node by node as the file says."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    if not fused:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: row[None]})[0] for row in images])
 
 
 @torch.inference_mode()

@@ -77,6 +77,7 @@ class Workshop:
         options = QuantiseOptions(
             calibration=self.options.calibration,
             max_drop=self.options.gates.max_drop,
+            precision="int8",  # int8 weights are a recipe of their own
             data=Run.load(self.source).config.data,
         )
         quantise = quantise_tflite if recipe.engine == "tflite" else quantise_file
