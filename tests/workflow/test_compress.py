@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from imago.edge_runtime.classifier import Classifier
 from imago.edge_runtime.errors import GateError, InputError, StorageError
+from imago.train.checkpoint import WEIGHTS, load_tensors, save_tensors
 from imago.train.config import TrainConfig
 from imago.train.interrupt import Interrupted
 from imago.train.session import train
@@ -66,6 +68,25 @@ def test_weights_as_int8_compute_what_the_float_file_computes(done: CompressRepo
     tensor = np.random.default_rng(0).integers(0, 256, (1, 1, 32, 32), dtype=np.uint8)
     with Classifier(plain.path) as a, Classifier(stored.path) as b:
         assert np.abs(a.engine.run(tensor) - b.engine.run(tensor)).max() < 0.05
+
+
+def test_where_int8_fails_it_is_trained_on(run: Path, tmp_path: Path) -> None:
+    """A few features a thousand times as loud as the others: floats do not mind, one scale for all does."""
+    shutil.copytree(run, tmp_path / "run")
+    tensors, facts = load_tensors(run / WEIGHTS)
+    loud = slice(0, 3)
+    for layer, behind in (("c3", "c5"), ("c5", "f6"), ("f6", "output")):
+        tensors[f"{layer}.weight"][loud] *= 1e3
+        tensors[f"{layer}.bias"][loud] *= 1e3
+        tensors[f"{behind}.weight"][:, loud] *= 1e-3
+    save_tensors(tmp_path / "run" / WEIGHTS, tensors, facts)
+    options = replace(OPTIONS, gates=Gates(max_drop=0), macs=(), precisions=("fp32", "int8"), qat_epochs=2)
+    report = compress(tmp_path / "run", tmp_path / "small", options)
+    (int8,) = (c for c in report.candidates if c.recipe.precision == "int8")
+    with Classifier(int8.path) as classifier:
+        qat = classifier.spec.calibration["qat"]
+    assert qat["epochs"] == 2 and qat["reached"] >= qat["start"]
+    assert sorted(p.name for p in int8.path.parent.glob("*.onnx")) == ["fp32-onnx.onnx", "int8-onnx.onnx"]
 
 
 def test_a_second_call_makes_nothing_again_and_gates_may_change(run: Path, done: CompressReport) -> None:

@@ -16,6 +16,7 @@ from imago.quantize.pruning.job import workspace
 from imago.quantize.pruning.options import PruneOptions
 from imago.quantize.pruning.session import prune
 from imago.quantize.pruning.session import resume as resume_pruning
+from imago.quantize.qat.session import QatOptions
 from imago.quantize.session import QuantiseOptions, quantise_file
 from imago.quantize.tflite import quantise_tflite
 from imago.quantize.weight_only import with_int8_weights
@@ -77,11 +78,20 @@ class Workshop:
         options = QuantiseOptions(
             calibration=self.options.calibration,
             max_drop=self.options.gates.max_drop,
-            precision="int8",  # int8 weights are a recipe of their own
             data=Run.load(self.source).config.data,
+            precision="int8",  # stored weights alone are a candidate of their own
         )
-        quantise = quantise_tflite if recipe.engine == "tflite" else quantise_file
-        quantise(source, self.dataset.root, path, options)
+        if recipe.engine == "tflite":
+            quantise_tflite(source, self.dataset.root, path, options)
+            return
+        start = path.with_name(f"{path.stem}.start.onnx")  # ``path`` is there when it is the final one
+        report = quantise_file(source, self.dataset.root, start, options)
+        if self.options.qat_epochs and report.drop.verdict(options.max_drop) == "fail":
+            trained = QatOptions(epochs=self.options.qat_epochs, threads=self.options.threads)
+            quantise_file(source, self.dataset.root, path, replace(options, qat=trained), say=self.say)
+            start.unlink()
+        else:
+            start.replace(path)
 
     def seconds_left(self, recipes: Sequence[Recipe]) -> float:
         """A guess from what similar steps took, and from how long an epoch of the run took."""
