@@ -6,8 +6,10 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,27 @@ def ratio(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     """Median, minimum and maximum of a/b, pair by pair."""
     pairs = [x / y for x, y in zip(a, b, strict=True)]
     return statistics.median(pairs), min(pairs), max(pairs)
+
+
+def imago(*args: str) -> dict[str, Any]:
+    """Run a command with ``--json -`` in a process of its own; exit code 1 is an answer, not a failure."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en"}
+    command = [sys.executable, "-m", "imago.cli.main", *args, "--json", "-"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{' '.join(args)}: {done.stderr}")
+    return dict(json.loads(done.stdout))
+
+
+def unpacked(name: str, folder: Path) -> Path:
+    """The packed data set ``name``.zip, unpacked once into ``folder``: an interrupted run finds it again."""
+    target = folder / name
+    if not target.exists():
+        unpacking = folder / "unpacking"
+        with zipfile.ZipFile(data_folder(f"{name}.zip")) as packed:
+            packed.extractall(unpacking)
+        (unpacking / name).rename(target)
+    return target
 
 
 def random_run(folder: Path, name: str, side: int, channels: int = 3, classes: int = 10) -> Path:

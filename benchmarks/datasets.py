@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import OUT, ROOT, data_folder, machine, save
+from common import OUT, data_folder, imago, machine, save
 
 # (data set, model, flags); a split file is added where the set has one
 PHOTO = {
@@ -55,16 +52,6 @@ def jobs(only: str | None) -> list[tuple[str, str, int, list[str]]]:
             extra = f"{flags} {BATCH.get(name, '')}".split()
             wanted += [(name, model, seed, extra) for seed in SEEDS.get(name, (1,))]
     return [job for job in wanted if only in (None, job[0])]
-
-
-def imago(*args: str) -> dict[str, Any]:
-    """Run a command with ``--json -``; exit code 1 is an answer, not a failure."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en"}
-    command = [sys.executable, "-m", "imago.cli.main", *args, "--json", "-"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"{' '.join(args)}: {done.stderr}")
-    return dict(json.loads(done.stdout))
 
 
 def one(job: tuple[str, str, int, list[str]], out: Path) -> dict[str, Any]:

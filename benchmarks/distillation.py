@@ -18,29 +18,17 @@ import os
 import statistics
 import subprocess
 import sys
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import OUT, ROOT, data_folder, machine, save
+from common import OUT, ROOT, machine, save, unpacked
 
 COMMON = "--size 32 --threads 1"
 TEACHER = "--model resnet18 --stem 0 --epochs 7 --seed 11"
 STUDENT = "--model mobilenet_v3_small --width 0.5 --stem 1 --epochs 6 --lr 0.004"
 DISTILL = "--distill-weight 0.9 --distill-temperature 4"
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-
-
-def pictures(out: Path) -> Path:
-    """``cifar10_jpg``, unpacked beside the runs, so that an interrupted run finds it again."""
-    folder = out / "cifar10_jpg"
-    if not folder.exists():
-        unpacking = out / "unpacking"
-        with zipfile.ZipFile(data_folder("cifar10_jpg.zip")) as packed:
-            packed.extractall(unpacking)
-        (unpacking / "cifar10_jpg").rename(folder)
-    return folder
 
 
 def trained(name: str, flags: str, data: Path, out: Path) -> dict[str, Any]:
@@ -101,7 +89,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    data = pictures(args.out)
+    data = unpacked("cifar10_jpg", args.out)
     teacher = trained("teacher", f"{COMMON} {TEACHER}", data, args.out)
     taught = f"{DISTILL} --teacher {args.out / 'teacher'}"
     jobs = [

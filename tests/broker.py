@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -97,7 +98,9 @@ class Listener:
         self.messages: list[tuple[str, bytes, bool]] = []
         self.ready = threading.Event()
         self._topic = topic
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
+        # A name of its own: two clients of one name throw each other out, again and again.
+        name = f"listener-{uuid.uuid4().hex}"
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         if login:
             self._client.username_pw_set(login["user"], login["password"])
