@@ -5,12 +5,13 @@
 The program runs as it would on a board: a network camera (MJPEG over HTTP) that shows numbered visits,
 records on a small disk of their own, JSON lines, live page, a real Mosquitto. Faults are injected one after
 another, in an order drawn anew for every round, each for some seconds; the world, and what is real in it:
-soak_world.py. Needs root for the small disk, mosquitto, and libfaketime for the clock; what is not there is
+soak_world.py. Needs root for the small disk, mosquitto, and a C compiler for the clock; what is not there is
 left out, and said.
 
 lost: events that a reader of the database, or an MQTT subscriber, was shown and that are not in the database
 at the end (nothing may be), or that are in it and were never delivered. Events delivered twice are counted,
-and allowed (at least once); out of order is not. missed, twice: of the visits shown while nothing was wrong.
+and allowed (at least once); out of order is not. missed, twice: of the visits shown while camera and
+program were well.
 recovery: from the end of a fault (of a kill: from the kill) until the program works again, which is for the
 camera a picture looked at, for the disk an event committed, for the broker an empty outbox, for a kill a
 picture looked at, for the clock an event with the new time. noticed: from the beginning of a camera's fault
@@ -20,29 +21,19 @@ until the program says so.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
-import sqlite3
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from common import save, slope
-from PIL import Image
+from common import save
+from soak_report import PATIENCE_S, Fault, Seen, read, report, show
 from soak_world import (
-    CLASSES,
-    FAKETIME,
     PERIOD_S,
-    VISIT_S,
     Broker,
     Camera,
     Disk,
@@ -51,29 +42,8 @@ from soak_world import (
     make_model,
 )
 
-PATIENCE_S = 60.0
-CLEAR_S = 2.5  # visits so near to a fault are not expected to be recorded whole
-SETTLE_S = 30.0  # of each process, before its memory counts
+ENDING = ("kill", "SIGTERM")
 STEPS = (3600, -3600, 86400, -86400, 45, -45)  # seconds the wall clock is set by
-
-
-@dataclass
-class Fault:
-    """One fault that was injected; times on the monotonic clock."""
-
-    kind: str
-    began: float
-    ended: float = 0.0
-    recovered: float | None = None
-    noticed: float | None = None
-
-
-@dataclass
-class Seen:
-    """What readers were shown while it ran: identifier → (first moment, label)."""
-
-    events: dict[str, tuple[float, str]] = field(default_factory=dict)
-    memory: list[tuple[int, float, float]] = field(default_factory=list)  # (process, moment, MB)
 
 
 class Soak:
@@ -113,9 +83,19 @@ class Soak:
                 "broker frozen": self.broker_frozen,
                 "kill -9, broker away": self.kill_without_broker,
             }
-        if FAKETIME.exists():
+        if self.program.shim is not None:
             found["clock set"] = self.clock_set
         return found
+
+    def round(self, only: str, end: float, calm: float) -> None:
+        """Every fault once, those that end the program twice, but none of these after ``calm``."""
+        kinds = [kind for kind in self.kinds() if only in kind]
+        kinds += [kind for kind in kinds if kind.startswith(ENDING)]
+        self.chance.shuffle(kinds)
+        for kind in kinds:
+            if time.monotonic() < (calm if kind.startswith(ENDING) else end):
+                self.inject(kind, self.kinds()[kind])
+                time.sleep(self.chance.uniform(0.5, 3) * PERIOD_S)
 
     def inject(self, kind: str, work: Callable[[Fault], None]) -> None:
         """One fault from its beginning until the program works again."""
@@ -264,167 +244,6 @@ class Soak:
         return code
 
 
-def read(records: Path) -> dict[str, str]:
-    """Identifiers and labels in the database, through a connection that cannot write."""
-    try:
-        uri = f"{(records / 'events.sqlite').resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=5)) as database:
-            return dict(database.execute("SELECT id, label FROM events"))
-    except sqlite3.Error:
-        return {}
-
-
-def report(soak: Soak, code: int) -> dict[str, Any]:
-    """All figures."""
-    kept = read(soak.program.records)
-    order = [name for _, name in soak.listener.got] if soak.listener else []
-    delivered = Counter(order)
-    shown = set(soak.seen.events) | set(delivered)
-    visits = numbered(soak, kept)
-    firsts = [visits[name] for name in dict.fromkeys(order) if name in visits]
-    ways = [*soak.program.lines]
-    return {
-        "faults": {kind: fault_row([f for f in soak.faults if f.kind == kind]) for kind in soak.kinds()},
-        "all": fault_row(soak.faults),
-        "events": {
-            "committed": len(kept),
-            "shown_to_readers": len(shown),
-            "lost": len(shown - set(kept)),
-            "delivered": len(delivered),
-            "never_delivered": len(set(kept) - set(delivered)) if soak.listener else None,
-            "delivered_again": sum(delivered.values()) - len(delivered),
-            "out_of_order": sum(a > b for a, b in pairwise(firsts)),
-        },
-        "visits": expected(soak, visits),
-        "records": health(soak.program.records),
-        "json_lines": json_lines(soak.disk.place / "events.jsonl", set(kept)),
-        "starts": len(soak.program.starts),
-        "unasked_ends": Counter(str(c) for _, c in soak.program.ends if c not in (0, -signal.SIGKILL)),
-        "tracebacks": sum("Traceback" in line.text for line in ways),
-        "last_exit_code": code,
-        "memory": memory(soak.seen.memory),
-    }
-
-
-def fault_row(faults: list[Fault]) -> dict[str, Any]:
-    """Counts and percentiles of one kind, seconds."""
-    took = [f.recovered - f.ended for f in faults if f.recovered is not None]
-    noticed = [f.noticed - f.began for f in faults if f.noticed is not None]
-
-    def share(values: list[float], q: float) -> float | None:
-        return round(float(np.quantile(values, q)), 2) if values else None
-
-    return {
-        "n": len(faults),
-        "never": sum(f.recovered is None for f in faults),
-        "recovery_p50_s": share(took, 0.5),
-        "recovery_p99_s": share(took, 0.99),
-        "recovery_max_s": share(took, 1),
-        "noticed": len(noticed),
-        "noticed_max_s": share(noticed, 1),
-    }
-
-
-def numbered(soak: Soak, kept: dict[str, str]) -> dict[str, int]:
-    """Which visit each event is: labels repeat, so the nearest one before it was first seen."""
-    moments = {name: moment for name, (moment, _) in soak.seen.events.items()}
-    for moment, name in reversed(soak.listener.got if soak.listener else []):
-        moments[name] = min(moment, moments.get(name, moment))
-    found = {}
-    for name, label in kept.items():
-        if name in moments:
-            last = int((moments[name] - soak.camera.began - VISIT_S / 2) // PERIOD_S)
-            found[name] = last - (last - int(label.split()[-1])) % CLASSES
-    return found
-
-
-def expected(soak: Soak, visits: dict[str, int]) -> dict[str, Any]:
-    """Visits that were shown while nothing was wrong, and what became of them."""
-    first = soak.program.starts[0][0] + 10
-    last = soak.program.ends[-1][0] - 2 * PERIOD_S
-    troubled = [(f.began - CLEAR_S, (f.recovered or f.ended + PATIENCE_S) + CLEAR_S) for f in soak.faults]
-    counted, clean = Counter(visits.values()), []
-    for number in range(int((last - soak.camera.began) // PERIOD_S)):
-        start = soak.camera.began + number * PERIOD_S
-        if start > first and not any(a < start + VISIT_S and start < b for a, b in troubled):
-            clean.append(number)
-    return {
-        "undisturbed": len(clean),
-        "recorded_once": sum(counted[n] == 1 for n in clean),
-        "missed": sum(counted[n] == 0 for n in clean),
-        "twice": sum(counted[n] > 1 for n in clean),
-    }
-
-
-def health(records: Path) -> dict[str, Any]:
-    """The database's own opinion, and whether every crop is a picture of an event."""
-    with closing(sqlite3.connect(records / "events.sqlite")) as database:
-        whole = database.execute("PRAGMA integrity_check").fetchone()[0]
-        known = {row[0] for row in database.execute("SELECT id FROM events")}
-    crops, broken = list((records / "crops").rglob("*.jpg")), 0
-    for path in crops:
-        try:
-            with Image.open(path) as picture:
-                picture.load()
-        except OSError:
-            broken += 1
-    strange = sum(path.stem not in known for path in crops)
-    aside = len(list(records.glob("*.damaged-*")))
-    return {"integrity": whole, "crops": len(crops), "broken": broken, "of_no_event": strange, "aside": aside}
-
-
-def json_lines(path: Path, kept: set[str]) -> dict[str, int]:
-    """The other way of keeping events: whole lines, and lines that a fault broke off."""
-    names, broken = [], 0
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            names += [json.loads(line)["id"]] if line else []
-        except (ValueError, KeyError):
-            broken += 1
-    only = len(kept - set(names))
-    return {
-        "lines": len(names),
-        "broken": broken,
-        "again": len(names) - len(set(names)),
-        "only_in_records": only,
-    }
-
-
-def memory(samples: list[tuple[int, float, float]]) -> dict[str, Any] | None:
-    """Slope of the longest life of one process, after its first half minute."""
-    if not samples:
-        return None
-    process = Counter(pid for pid, _, _ in samples).most_common(1)[0][0]
-    life = [(moment, mb) for pid, moment, mb in samples if pid == process]
-    life = [(moment, mb) for moment, mb in life if moment > life[0][0] + SETTLE_S]
-    if len(life) < 20:
-        return None
-    times, values = np.array(life).T
-    found = slope((times - times[0]) / 3600, values)
-    return {"hours": round((times[-1] - times[0]) / 3600, 3), "last_mb": values[-1], "mb_per_hour": found}
-
-
-def show(result: dict[str, Any]) -> None:
-    """The table."""
-    print(f"{'fault':<28}{'n':>4}{'never':>7}{'p50 s':>8}{'p99 s':>8}{'max s':>8}{'noticed within s':>18}")
-    for kind, row in {**result["faults"], "all": result["all"]}.items():
-        cells = (row["recovery_p50_s"], row["recovery_p99_s"], row["recovery_max_s"])
-        shown = "".join(f"{'–' if cell is None else cell:>8}" for cell in cells)
-        noticed = "–" if row["noticed_max_s"] is None else row["noticed_max_s"]
-        print(f"{kind:<28}{row['n']:>4}{row['never']:>7}{shown}{noticed:>18}")
-    for name in (
-        "events",
-        "visits",
-        "records",
-        "json_lines",
-        "starts",
-        "unasked_ends",
-        "tracebacks",
-        "memory",
-    ):
-        print(f"{name}: {result[name]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -437,19 +256,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         soak = Soak(Path(folder), args.seed)
         try:
-            left_out = {"small disk": not soak.disk.own, "clock": not FAKETIME.exists()}
+            left_out = {"small disk": not soak.disk.own, "clock": soak.program.shim is None}
             print("left out:", [name for name, out in left_out.items() if out] or "nothing", flush=True)
             soak._frames_again(time.monotonic())
             end = time.monotonic() + 60 * args.minutes
             calm = time.monotonic() + 60 * args.minutes / 2
             while time.monotonic() < end:
-                kinds = [k for k in soak.kinds() if args.only is None or args.only in k]
-                soak.chance.shuffle(kinds)
-                for kind in kinds:
-                    ends_it = "kill" in kind.split(":")[0].replace("broker kill", "") or kind == "SIGTERM"
-                    if time.monotonic() < end and not (ends_it and time.monotonic() > calm):
-                        soak.inject(kind, soak.kinds()[kind])
-                        time.sleep(soak.chance.uniform(1, 2 * PERIOD_S))
+                soak.round(args.only or "", end, calm)
             result = report(soak, soak.close())
         finally:
             soak.program._wanted = False
