@@ -198,7 +198,6 @@ def _loop(
     reopen: Callable[[], Source] | None,
     out: Output,
 ) -> Loop:
-    from imago.edge_runtime.cameras.folder import FolderSource
     from imago.edge_runtime.capture import STALL_S
     from imago.edge_runtime.decide.options import DecisionOptions
     from imago.edge_runtime.loop import Loop, LoopOptions
@@ -217,7 +216,7 @@ def _loop(
         decisions=decisions,
         roi=Roi.parse(args.roi) if args.roi else None,
     )
-    unrelated = isinstance(source, FolderSource)  # its pictures have no time: nothing moves, nobody visits
+    unrelated = getattr(source, "unrelated", False)
     stall = max(STALL_S, 3 / args.fps) if args.fps else STALL_S
     sinks, events = _outputs(args, classifier.spec, out)
     loop: Loop | None = None
