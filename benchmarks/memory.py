@@ -139,11 +139,8 @@ def growth(model: Path, frames: int) -> dict[str, Any]:
 
     def watch(process: subprocess.Popen[str], page: str | None) -> None:
         while process.poll() is None:
-            with (
-                contextlib.suppress(OSError, TypeError),
-                urllib.request.urlopen(f"{page}api/status") as answer,
-            ):
-                status = json.load(answer)
+            with contextlib.suppress(OSError, TypeError):
+                status = json.loads(asked(f"{page}api/status")[0])
                 seen.append((status["frames"], status["rss_mb"]))
             time.sleep(0.25)
 
