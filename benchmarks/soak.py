@@ -95,7 +95,7 @@ class Soak:
         for kind in kinds:
             if time.monotonic() < (calm if kind.startswith(ENDING) else end):
                 self.inject(kind, self.kinds()[kind])
-                time.sleep(self.chance.uniform(0.5, 3) * PERIOD_S)
+                time.sleep(self.chance.uniform(0.5, 2) * PERIOD_S)
 
     def inject(self, kind: str, work: Callable[[Fault], None]) -> None:
         """One fault from its beginning until the program works again."""

@@ -185,11 +185,9 @@ def memory(samples: list[tuple[int, float, float]]) -> dict[str, Any] | None:
         return None
     times, values = np.array(life).T
     found = slope((times - times[0]) / 3600, values)
-    return {
-        "hours": round(float(times[-1] - times[0]) / 3600, 3),
-        "last_mb": float(values[-1]),
-        "mb_per_hour": found,
-    }
+    hours = round(float(times[-1] - times[0]) / 3600, 3)
+    course = [round(float(mb), 2) for mb in values[:: max(1, len(values) // 20)]]
+    return {"hours": hours, "last_mb": float(values[-1]), "mb_per_hour": found, "course_mb": course}
 
 
 def show(result: dict[str, Any]) -> None:

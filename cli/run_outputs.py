@@ -98,7 +98,7 @@ def open_outputs(
     status = LiveStatus(model=spec.name, source=source)
     status.provide("camera", camera)
     if args.records is not None:
-        _open_records(args, broker, spec, status, events)
+        _open_records(args, broker, spec, status, events=events, out=out)
     if args.web is not None:
         page = _open_page(args, predictor, spec, status, out)
         sinks.append(page)
@@ -125,7 +125,9 @@ def _open_records(
     broker: MqttOptions | None,
     spec: ModelSpec,
     status: LiveStatus,
+    *,
     events: list[EventSink],
+    out: Output,
 ) -> None:
     from imago.edge_runtime.records.options import RecordOptions
     from imago.edge_runtime.records.sink import Records
@@ -137,7 +139,7 @@ def _open_records(
         if publisher is not None:
             publisher.wake()
 
-    records = Records(args.records, options, outbox=broker is not None, on_commit=wake)
+    records = Records(args.records, options, outbox=broker is not None, on_commit=wake, say=out.say)
     status.provide("records", lambda: records.state().to_dict())
     events.append(records)
     if broker is not None:

@@ -52,6 +52,7 @@ def _camera(data: dict[str, object] | None) -> Iterator[str]:
 def _records(data: dict[str, object] | None) -> Iterator[str]:
     if data is not None:
         yield from _one("imago_records_kept_total", "counter", "Events committed", data["kept"])
+        yield from _one("imago_records_refused_total", "counter", "Could not be kept", data["refused"])
         yield from _one("imago_records_crop_bytes", "gauge", "Crops on disk", data["crop_bytes"])
         yield from _one(
             "imago_records_crops_skipped_total", "counter", "Events kept without crop", data["crops_skipped"]
