@@ -157,12 +157,13 @@ class CropFolder:
 
 def disk_free(folder: Path) -> int:
     """Bytes that may still be written there."""
-    if sys.platform != "win32":
-        facts = os.statvfs(folder)
-        return facts.f_bavail * facts.f_frsize
-    import shutil
+    if sys.platform == "win32":
+        import shutil
 
-    return shutil.disk_usage(folder).free
+        return shutil.disk_usage(folder).free
+    else:  # mypy knows platforms by their branches
+        facts = os.statvfs(folder)  # without shutil, which brings compression libraries along
+        return facts.f_bavail * facts.f_frsize
 
 
 def _files(day: Path) -> list[os.DirEntry[str]]:
