@@ -143,6 +143,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     out = Output(args.json)
+    from imago.edge_runtime.malloc import one_arena
+
+    one_arena()  # before there are threads
     apply_tuned(args)
     with open_classifier(args) as classifier:
         from imago.cli.run_summary import say_summary
