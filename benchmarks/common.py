@@ -79,6 +79,23 @@ def unpacked(name: str, folder: Path) -> Path:
     return target
 
 
+def slope(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
+    """Least squares, and a 95 % interval that neighbours' likeness does not flatter (Newey & West 1987)."""
+    import numpy as np
+
+    times, values = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    n, centred = len(times), np.asarray(x, np.float64) - np.mean(x)
+    spread = float(centred @ centred)
+    rise = float(centred @ values) / spread
+    scores = centred * (values - values.mean() - rise * centred)
+    lags = int(4 * (n / 100) ** (2 / 9)) + 1
+    variance = float(scores @ scores)
+    for lag in range(1, lags + 1):
+        variance += 2 * (1 - lag / (lags + 1)) * float(scores[lag:] @ scores[:-lag])
+    half = 1.96 * float(np.sqrt(max(variance, 0.0) * n / (n - 2))) / spread
+    return {"slope": rise, "low": rise - half, "high": rise + half, "n": n}
+
+
 def random_run(folder: Path, name: str, side: int, channels: int = 3, classes: int = 10) -> Path:
     """A run folder of ``name`` with random weights and lively BatchNorm averages: time depends on neither."""
     import numpy as np

@@ -6,6 +6,9 @@ MobileNetV3-Small 224 from 640×480 BGR and from a frame that already has the mo
 160×120 grey plane (with and without OpenCV loaded) and from 640×480 BGR. Random weights: time does not
 depend on them. Each round alternates the two calls run by run; the ratio of the medians of each round is
 taken, and the median over the rounds is reported with its range.
+
+Then end to end, through the loop and its camera thread; the age of pictures when the engine is slower than
+the camera; the processor time at 10 frames a second (runtime_live.py).
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import machine, save
+from common import ROOT, machine, save
+from runtime_live import age_when_slow, cpu_at, end_to_end
 
 FRAMES = {
     "640x480 bgr": (640, 480, "bgr"),
@@ -95,26 +99,13 @@ def in_fresh_process(model: Path, frame: str, opencv: bool, runs: int) -> dict[s
     return dict(json.loads(done.stdout))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", type=int, default=400)
-    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        model, frame, opencv, runs = args.one
-        print(json.dumps(measure(Path(model), frame, opencv == "1", int(runs))))
-        return
+def call_rows(folder: Path, rounds: int, runs: int) -> list[dict[str, Any]]:
+    """Frame in memory → prediction, against the bare engine call."""
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        make_models(Path(folder))
-        measured: dict[int, list[dict[str, float]]] = {k: [] for k in range(len(CASES))}
-        for _ in range(args.rounds):
-            for k, (name, _side, frame, opencv) in enumerate(CASES):
-                measured[k].append(in_fresh_process(Path(folder) / f"{name}.onnx", frame, opencv, args.runs))
-    print(f"{machine()['cpu']}; {args.rounds} rounds of {args.runs} runs")
+    measured: dict[int, list[dict[str, float]]] = {k: [] for k in range(len(CASES))}
+    for _ in range(rounds):
+        for k, (name, _side, frame, opencv) in enumerate(CASES):
+            measured[k].append(in_fresh_process(folder / f"{name}.onnx", frame, opencv, runs))
     print(
         f"{'model':<20}{'frame':<14}{'OpenCV':<8}{'bare µs':>9}{'whole µs':>10}{'ratio':>8}{'added µs':>10}"
     )
@@ -137,7 +128,91 @@ def main() -> None:
             f"{name:<20}{frame:<14}{'yes' if opencv else 'no':<8}{row['bare_us']:>9.0f}"
             f"{row['whole_us']:>10.0f}{row['ratio']:>8.3f}{row['added_us']:>10.1f}"
         )
-    save("runtime", {"rounds": args.rounds, "runs": args.runs, "rows": rows})
+    return rows
+
+
+LIVE = (("ISP-sized", None, 1.05), ("640x480", (640, 480), 1.12))
+
+
+def live_in_fresh_process(model: Path, frame: str, runs: int) -> dict[str, float]:
+    """``end_to_end`` in a process of its own, one thread everywhere; OpenCV loaded, as with a USB camera."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--live", str(model), frame, str(runs)]
+    return dict(
+        json.loads(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
+    )
+
+
+def live_rows(model: Path, rounds: int, runs: int) -> list[dict[str, Any]]:
+    """Frame handed over → prediction, against the bare engine beside it."""
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in LIVE}
+    for _ in range(rounds):
+        for name, _size, _bar in LIVE:
+            measured[name].append(live_in_fresh_process(model, name, runs))
+    rows = []
+    for name, _size, bar in LIVE:
+        ratios = [m["whole"] / m["bare"] for m in measured[name]]
+        row = {
+            "frame": name,
+            "bar": bar,
+            "bare_us": statistics.median(m["bare"] for m in measured[name]),
+            "whole_us": statistics.median(m["whole"] for m in measured[name]),
+            "ratio": statistics.median(ratios),
+            "ratio_range": [min(ratios), max(ratios)],
+        }
+        rows.append(row)
+        print(
+            f"end to end, {name:<12} bare {row['bare_us']:>7.0f} µs  handed over → answer "
+            f"{row['whole_us']:>7.0f} µs  ratio {row['ratio']:.3f} [≤ {bar}]"
+        )
+    return rows
+
+
+def live_figures(model: Path) -> dict[str, Any]:
+    """Ages under load, and processor time at a cap."""
+    age = age_when_slow(model)
+    print("camera faster than the engine: " + ", ".join(f"{k} {v:.1f}" for k, v in age.items()))
+    cpu = {motion: cpu_at(model, 10, motion) for motion in ("off", "on")}
+    for motion, row in cpu.items():
+        used, fps = row["cpu_percent"], row["fps"]
+        print(f"--max-fps 10 --motion {motion}: {used:.1f} % of a core at {fps:.1f} frames/s")
+    return {"age_when_slow": age, "cpu_at_10_fps": cpu}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--live", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("calls", "live"))
+    args = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(ROOT / ".dev")
+    if args.live:
+        model, frame, runs = args.live
+        import cv2
+
+        cv2.setNumThreads(1)
+        size = next(size for name, size, _ in LIVE if name == frame)
+        print(json.dumps(end_to_end(Path(model), size, int(runs))))
+        return
+    if args.one:
+        model, frame, opencv, runs = args.one
+        print(json.dumps(measure(Path(model), frame, opencv == "1", int(runs))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_models(Path(folder))
+        result: dict[str, Any] = {"rounds": args.rounds, "runs": args.runs}
+        print(f"{machine()['cpu']}; {args.rounds} rounds of {args.runs} runs")
+        if args.only != "live":
+            result["rows"] = call_rows(Path(folder), args.rounds, args.runs)
+        if args.only != "calls":
+            model = Path(folder) / "mobilenet_v3_small.onnx"
+            result["end_to_end"] = live_rows(model, args.rounds, args.runs)
+            result |= live_figures(model)
+    save("runtime", result)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imago.cli.common import Output, Parser, add_json
 from imago.cli.model_args import add_model, open_classifier, positive, positive_number, size
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imago.edge_runtime.cameras.base import Source
     from imago.edge_runtime.classifier import Classifier
     from imago.edge_runtime.events import EventSink
-    from imago.edge_runtime.loop import Loop, RunStats
+    from imago.edge_runtime.loop import Loop
     from imago.edge_runtime.sinks import Sink
     from imago.edge_runtime.spec import ModelSpec
 
@@ -143,8 +143,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     out = Output(args.json)
+    from imago.edge_runtime.malloc import one_arena
+
+    one_arena()  # before there are threads
     apply_tuned(args)
     with open_classifier(args) as classifier:
+        from imago.cli.run_summary import say_summary
         from imago.edge_runtime.cameras.base import is_camera
         from imago.edge_runtime.loop import stopping_on_signals
 
@@ -163,7 +167,7 @@ def main(argv: Sequence[str]) -> int:
                 stats = loop.run()
         finally:
             source.close()
-    _summary(out, stats)
+    say_summary(out, stats)
     out.result(
         {
             "model": args.model.name,
@@ -197,7 +201,6 @@ def _loop(
     reopen: Callable[[], Source] | None,
     out: Output,
 ) -> Loop:
-    from imago.edge_runtime.cameras.folder import FolderSource
     from imago.edge_runtime.capture import STALL_S
     from imago.edge_runtime.decide.options import DecisionOptions
     from imago.edge_runtime.loop import Loop, LoopOptions
@@ -216,11 +219,18 @@ def _loop(
         decisions=decisions,
         roi=Roi.parse(args.roi) if args.roi else None,
     )
-    unrelated = isinstance(source, FolderSource)  # its pictures have no time: nothing moves, nobody visits
+    unrelated = getattr(source, "unrelated", False)
     stall = max(STALL_S, 3 / args.fps) if args.fps else STALL_S
     sinks, events = _outputs(args, classifier.spec, out)
-    more, keepers, viewers = open_outputs(args, predictor, classifier.spec, source.description, out)
-    return Loop(
+    loop: Loop | None = None
+
+    def camera() -> dict[str, Any]:  # the page is there before the loop that it tells of
+        return {} if loop is None else loop.camera()
+
+    more, keepers, viewers = open_outputs(
+        args, predictor, classifier.spec, source.description, camera=camera, out=out
+    )
+    loop = Loop(
         predictor if unrelated else watch,
         source,
         [*sinks, *more],
@@ -231,6 +241,7 @@ def _loop(
         notifier=Notifier.from_environment(),
         say=out.say,
     )
+    return loop
 
 
 def _outputs(args: argparse.Namespace, spec: ModelSpec, out: Output) -> tuple[list[Sink], list[EventSink]]:
@@ -245,54 +256,3 @@ def _outputs(args: argparse.Namespace, spec: ModelSpec, out: Output) -> tuple[li
     if args.events:
         events.append(EventLinesSink(args.events))
     return sinks, events
-
-
-def _summary(out: Output, stats: RunStats) -> None:
-    out.say(
-        tr(
-            "{processed} frames in {seconds:.1f} s: {fps:.1f}/s, {dropped} dropped (ended by: {reason})",
-            processed=stats.processed,
-            seconds=stats.seconds,
-            fps=stats.fps,
-            dropped=stats.dropped,
-            reason=stats.stopped_by,
-        )
-    )
-    if stats.idle:
-        out.say(
-            tr(
-                "nothing moved in {idle} of them; the model was asked {calls} times",
-                idle=stats.idle,
-                calls=stats.calls,
-            )
-        )
-    out.say(tr("{count} visits, {lost} of them lost", count=stats.events, lost=stats.events_lost))
-    if stats.failures:
-        out.say(
-            tr(
-                "the camera failed {failures} times and came back {reopened} times; "
-                "{seconds:.0f} s without pictures",
-                failures=stats.failures,
-                reopened=stats.reopened,
-                seconds=stats.downtime_s,
-            )
-        )
-    _percentiles(out, stats)
-
-
-def _percentiles(out: Output, stats: RunStats) -> None:
-    rows = (
-        (tr("preprocessing + engine"), stats.latency),
-        (tr("age of the picture at its answer"), stats.age),
-    )
-    for name, figures in rows:
-        if figures is not None:
-            out.say(
-                tr(
-                    "{name}: p50 {p50:.2f} ms, p90 {p90:.2f} ms, p99 {p99:.2f} ms",
-                    name=name,
-                    p50=figures.p50_us / 1e3,
-                    p90=figures.p90_us / 1e3,
-                    p99=figures.p99_us / 1e3,
-                )
-            )

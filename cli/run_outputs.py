@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imago.cli.common import Output
 from imago.cli.model_args import positive_number
@@ -77,9 +78,15 @@ def shared(args: argparse.Namespace, predictor: Predictor) -> Predictor:
 
 
 def open_outputs(
-    args: argparse.Namespace, predictor: Predictor, spec: ModelSpec, source: str, out: Output
+    args: argparse.Namespace,
+    predictor: Predictor,
+    spec: ModelSpec,
+    source: str,
+    *,
+    camera: Callable[[], dict[str, Any]],
+    out: Output,
 ) -> tuple[list[Sink], list[EventSink], list[Viewer]]:
-    """What the flags ask for; the loop closes them, in this order."""
+    """What the flags ask for; the loop closes them, in this order. camera: how it is doing."""
     broker = _broker(args)
     if args.records is None and args.web is None:
         return [], [], []
@@ -89,8 +96,9 @@ def open_outputs(
     events: list[EventSink] = []
     viewers: list[Viewer] = []
     status = LiveStatus(model=spec.name, source=source)
+    status.provide("camera", camera)
     if args.records is not None:
-        _open_records(args, broker, spec, status, events)
+        _open_records(args, broker, spec, status, events=events, out=out)
     if args.web is not None:
         page = _open_page(args, predictor, spec, status, out)
         sinks.append(page)
@@ -117,7 +125,9 @@ def _open_records(
     broker: MqttOptions | None,
     spec: ModelSpec,
     status: LiveStatus,
+    *,
     events: list[EventSink],
+    out: Output,
 ) -> None:
     from imago.edge_runtime.records.options import RecordOptions
     from imago.edge_runtime.records.sink import Records
@@ -129,7 +139,7 @@ def _open_records(
         if publisher is not None:
             publisher.wake()
 
-    records = Records(args.records, options, outbox=broker is not None, on_commit=wake)
+    records = Records(args.records, options, outbox=broker is not None, on_commit=wake, say=out.say)
     status.provide("records", lambda: records.state().to_dict())
     events.append(records)
     if broker is not None:

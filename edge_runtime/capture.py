@@ -137,8 +137,8 @@ class Capture:
     @property
     def downtime_s(self) -> float:
         """How long there were no pictures, in all."""
-        now = 0.0 if self._down_since is None else time.monotonic() - self._down_since
-        return self._downtime + now
+        since = self._down_since  # read once: the page asks from threads of its own
+        return self._downtime + (0.0 if since is None else time.monotonic() - since)
 
     @property
     def wedged(self) -> bool:

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from imago.edge_runtime.cameras.base import Source
 from imago.edge_runtime.capture import BACKOFF_S, OPENING_S, STALL_S, Capture
@@ -169,6 +169,17 @@ class Loop:
             downtime_s=capture.downtime_s,
             resets=getattr(self._looker, "resets", 0),
         )
+
+    def camera(self) -> dict[str, Any]:
+        """How the camera is doing, as plain keys for JSON; may be called from any thread."""
+        capture = self._capture
+        return {
+            "down": capture.down,
+            "failures": capture.failures,
+            "stalls": capture.stalls,
+            "reopened": capture.reopened,
+            "downtime_s": round(capture.downtime_s, 1),
+        }
 
     def _consume(self) -> None:
         """The main thread: slot → watch → sinks."""

@@ -26,6 +26,7 @@ class Source(Protocol):
     counts and waits until it is taken. description: one line for people, without passwords.
     A source may have an attribute ``wanted``; the loop puts a function there that says whether the next frame
     would be used, to be asked before a frame is decoded, and at least once a frame: it is the sign of life.
+    An attribute ``unrelated`` that is true says that its pictures do not show one scene over time.
     """
 
     live: bool

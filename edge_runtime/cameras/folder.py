@@ -22,6 +22,8 @@ class FolderSource:
     Raises CameraError where there is no picture.
     """
 
+    unrelated = True  # its pictures have no time: nothing moves, nobody visits
+
     def __init__(
         self,
         path: Path,

@@ -52,8 +52,11 @@ class OrtEngine:
             session_options(onnxruntime, threads, arena=arena, optimise=optimise),
             self._shown,
         )
-        self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self._read_signature()
+        try:
+            self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+            self._read_signature()
+        except UnicodeDecodeError as error:  # onnxruntime hands a file's texts on as they are
+            raise _damaged(self._shown, error) from error
 
     def _read_signature(self) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -129,12 +132,16 @@ def _session(onnxruntime: Any, model: Path | str | bytes, options: Any, shown: s
                 version=onnxruntime.__version__,
                 reason=_first_line(error),
             ) from error
-        raise ModelError(
-            "{path} is not a usable ONNX model ({reason}); "
-            "the file is damaged or cut short: copy or export it again",
-            path=shown,
-            reason=_first_line(error),
-        ) from error
+        raise _damaged(shown, error) from error
+
+
+def _damaged(shown: str, error: Exception) -> ModelError:
+    return ModelError(
+        "{path} is not a usable ONNX model ({reason}); "
+        "the file is damaged or cut short: copy or export it again",
+        path=shown,
+        reason=_first_line(error),
+    )
 
 
 def _known(shape: list[Any]) -> tuple[int | None, ...]:

@@ -13,7 +13,6 @@ import io
 import mmap
 import re
 import sys
-import zipfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -77,6 +76,8 @@ def _entries(model: Path | str | bytes) -> tuple[dict[str, str], int]:
     """imago's entries, and where the archive begins (the file's length where there is none)."""
     source = io.BytesIO(model) if isinstance(model, bytes) else Path(model)
     shown = tr("model") if isinstance(model, bytes) else str(model)
+    import zipfile  # 2 MB of compression libraries that an .onnx does not need
+
     try:
         with zipfile.ZipFile(source) as archive:
             mine = [i for i in archive.infolist() if i.filename.startswith(PREFIX)]

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import re
-import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -119,7 +119,7 @@ class CropFolder:
 
     def _free(self) -> int:
         try:
-            return shutil.disk_usage(self._folder).free
+            return disk_free(self._folder)
         except OSError:
             return 0
 
@@ -153,6 +153,17 @@ class CropFolder:
         with contextlib.suppress(OSError), os.scandir(self._folder / FOLDER) as listing:
             return sorted(Path(entry.path) for entry in listing if DAY.fullmatch(entry.name))
         return []
+
+
+def disk_free(folder: Path) -> int:
+    """Bytes that may still be written there."""
+    if sys.platform == "win32":
+        import shutil
+
+        return shutil.disk_usage(folder).free
+    else:  # mypy knows platforms by their branches
+        facts = os.statvfs(folder)  # without shutil, which brings compression libraries along
+        return facts.f_bavail * facts.f_frsize
 
 
 def _files(day: Path) -> list[os.DirEntry[str]]:

@@ -13,7 +13,14 @@ class FolderLock:
     """Held from construction to ``release``. Raises StorageError where another process holds it."""
 
     def __init__(self, folder: Path) -> None:
-        self._handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(
+                "cannot write {path}: {reason}; free some space or choose another place",
+                path=folder,
+                reason=error.strerror or error,
+            ) from error
         try:
             _lock(self._handle)
         except OSError as error:

@@ -123,6 +123,13 @@ def is_damaged(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
+def is_short_of_room(error: sqlite3.Error) -> bool:
+    """Whether ``error`` may mean a full disk: opening needs some kilobytes for the log's index."""
+    return getattr(error, "sqlite_errorname", "").startswith(
+        ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
+    )
+
+
 def no_records(folder: Path) -> StorageError:
     """The error for a folder without a database."""
     return StorageError(

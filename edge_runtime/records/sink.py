@@ -10,6 +10,7 @@ from typing import Any
 
 from imago.edge_runtime.errors import StorageError
 from imago.edge_runtime.events import Event
+from imago.edge_runtime.messages import tr
 from imago.edge_runtime.records.options import RecordOptions
 from imago.edge_runtime.records.store import Store
 
@@ -38,7 +39,8 @@ class RecordsState:
 class Records:
     """Keeps events in ``folder``; an event is on the disk when ``event`` returns (some ms on an SD card).
 
-    outbox: put events in line for MQTT as well. on_commit: called after each one.
+    outbox: put events in line for MQTT as well. on_commit: called after each one. say: takes one
+    line for people.
 
     Raises StorageError where the folder cannot be used.
     """
@@ -50,13 +52,15 @@ class Records:
         *,
         outbox: bool = False,
         on_commit: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder = folder
         self._store = Store(folder, options, outbox=outbox)
-        self._on_commit = on_commit
+        self._on_commit, self._say = on_commit, say
         self._one = threading.Lock()
         self._kept = self._refused = 0
         self._trouble: Exception | None = None
+        self._last_refusal: Exception | None = None
 
     def event(self, event: Event) -> None:
         """Keep one event. Raises StorageError where that cannot be done now: hand it over again later."""
@@ -68,7 +72,11 @@ class Records:
                 self._trouble = error
                 raise
             except Exception as error:  # noqa: BLE001  one odd event is no reason to lose the next
-                self._trouble = error
+                if str(error) != str(self._last_refusal):  # nothing is lost silently, nor said for ever
+                    self._say(
+                        tr("an event cannot be kept: {reason}", reason=f"{type(error).__name__}: {error}")
+                    )
+                self._trouble = self._last_refusal = error
                 self._refused += 1
                 return
             self._kept += 1

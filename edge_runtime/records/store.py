@@ -23,6 +23,7 @@ from imago.edge_runtime.records.query import COLUMNS, text
 from imago.edge_runtime.records.schema import (
     FILE,
     is_damaged,
+    is_short_of_room,
     make_folder,
     open_database,
     transaction,
@@ -49,8 +50,8 @@ class Store:
         make_folder(folder)
         self._lock = FolderLock(folder)
         try:
-            self._database = self._open()
             self.crops = CropFolder(folder, options or RecordOptions())
+            self._database = self._open()
             self.crops.recover(self._known)
         except BaseException:
             self._lock.release()
@@ -106,9 +107,10 @@ class Store:
         try:
             return open_database(self.folder, create=True)
         except sqlite3.Error as error:
-            if not is_damaged(error):
+            if is_damaged(error):
+                self._move_aside()
+            elif not (is_short_of_room(error) and self.crops.make_room(ROOM)):
                 raise unreadable(self.folder, error) from error
-        self._move_aside()
         try:
             return open_database(self.folder, create=True)
         except sqlite3.Error as error:

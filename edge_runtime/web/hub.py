@@ -21,15 +21,17 @@ MAX_FPS = 15.0
 MAX_SIDE = 1280
 QUALITY = 80
 TOP = 3
+FRESH_S = 2.0  # an older picture is no answer to "what does the camera see"
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One encoded frame. answer: what was seen on it, as plain keys for JSON."""
+    """One encoded frame. answer: what was seen on it, as plain keys for JSON. made: ``time.monotonic``."""
 
     number: int
     jpeg: bytes
     answer: dict[str, Any]
+    made: float
 
 
 class FrameHub:
@@ -71,7 +73,10 @@ class FrameHub:
         return self._waiting
 
     def wait(self, after: int, timeout: float) -> Shot | None:
-        """The newest shot with a number above ``after``; None: none came in ``timeout`` seconds."""
+        """The newest shot with a number above ``after``; None: none came in ``timeout`` seconds.
+
+        One that was made for somebody long gone does not count.
+        """
         with self._changed:
             self._waiting += 1
             try:
@@ -88,7 +93,8 @@ class FrameHub:
         self._thread.join(2)
 
     def _newer(self, after: int) -> bool:
-        return self._shot is not None and self._shot.number > after
+        shot = self._shot
+        return shot is not None and shot.number > after and time.monotonic() - shot.made < FRESH_S
 
     def _encode(self) -> None:
         while True:
@@ -103,7 +109,8 @@ class FrameHub:
             with self._changed:
                 self._number += 1
                 self.encoded += 1
-                self._shot = Shot(self._number, jpeg, {"width": width, "height": height, **answer(seen)})
+                said = {"width": width, "height": height, **answer(seen)}
+                self._shot = Shot(self._number, jpeg, said, time.monotonic())
                 self._pending = None
                 self._changed.notify_all()
 

@@ -35,14 +35,24 @@ def render(status: LiveStatus, viewers: int) -> str:
         lines += _many("imago_throttled", "gauge", "Raspberry Pi's flags", "flag", flags)
     lines += _one("process_resident_memory_bytes", "gauge", "Memory", _times(data["rss_mb"], MB))
     lines += _one("process_cpu_seconds_total", "counter", "CPU time", round(sum(os.times()[:2]), 2))
+    lines += _camera(data.get("camera"))
     lines += _records(data.get("records"))
     lines += _mqtt(data.get("mqtt"))
     return "\n".join(lines) + "\n"
 
 
+def _camera(data: dict[str, object] | None) -> Iterator[str]:
+    if data:
+        yield from _one("imago_camera_down", "gauge", "1: being waited for", int(bool(data["down"])))
+        yield from _one("imago_camera_failures_total", "counter", "Failed or fell silent", data["failures"])
+        yield from _one("imago_camera_reopened_total", "counter", "Came back", data["reopened"])
+        yield from _one("imago_camera_down_seconds_total", "counter", "Without pictures", data["downtime_s"])
+
+
 def _records(data: dict[str, object] | None) -> Iterator[str]:
     if data is not None:
         yield from _one("imago_records_kept_total", "counter", "Events committed", data["kept"])
+        yield from _one("imago_records_refused_total", "counter", "Could not be kept", data["refused"])
         yield from _one("imago_records_crop_bytes", "gauge", "Crops on disk", data["crop_bytes"])
         yield from _one(
             "imago_records_crops_skipped_total", "counter", "Events kept without crop", data["crops_skipped"]

@@ -19,6 +19,7 @@ from typing import Any
 
 from imago.edge_runtime.errors import InputError, StorageError
 from imago.edge_runtime.events import Event
+from imago.edge_runtime.files import replacing
 from imago.edge_runtime.sinks import Seen
 from imago.edge_runtime.spec import ModelSpec
 from imago.edge_runtime.status import LiveStatus
@@ -162,17 +163,16 @@ def _kept_token(folder: Path | None) -> str:
         return given or new_token()
     path = folder / "web-token"
     try:
-        with contextlib.suppress(FileNotFoundError):
-            return path.read_text(encoding="utf-8").strip()
-        folder.mkdir(parents=True, exist_ok=True)
-        token = new_token()
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+            if kept := path.read_text(encoding="utf-8").strip("\0 \r\n"):
+                return kept  # empty: a power cut has been there before it was written
+    except OSError as error:
+        raise StorageError("cannot read {path}: {reason}", path=path, reason=error.strerror) from error
+    token = new_token()
+    with replacing(path) as temporary:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(token + "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(
-            "cannot write {path}: {reason}; free some space or choose another place", path=path, reason=error
-        ) from error
     return token
 
 

@@ -70,10 +70,14 @@ class Server(ThreadingHTTPServer):
         with self._lock:
             full = sum(self._open.values()) >= MAX_CONNECTIONS
             if not full and self._open[client_address[0]] < MAX_PER_ADDRESS:
-                self._open[client_address[0]] += 1
-                self._sockets.add(request)
-                super().process_request(request, client_address)
-                return
+                try:
+                    super().process_request(request, client_address)
+                except RuntimeError:  # no thread can be had
+                    full = True
+                else:
+                    self._open[client_address[0]] += 1
+                    self._sockets.add(request)
+                    return
         with contextlib.suppress(OSError):
             request.settimeout(0.1)
             request.sendall(

@@ -169,3 +169,12 @@ def test_fake_engine_is_the_same_everywhere() -> None:
     row = engine.run(np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4))
     np.testing.assert_allclose(row, [0.548721, 0.256441, 0.194838], atol=1e-6)
     assert row.sum() == pytest.approx(1)
+
+
+def test_a_file_whose_texts_are_no_utf_8_is_refused(model: Path, tmp_path: Path) -> None:
+    """Found by fuzzing: onnxruntime hands names and metadata on as they are."""
+    data = model.read_bytes()
+    assert data.count(b"imago.schema") == 1
+    (tmp_path / "m.onnx").write_bytes(data.replace(b"imago.schema", b"imago.\x97chema"))
+    with pytest.raises(ModelError, match="not a usable ONNX model"):
+        load_engine(tmp_path / "m.onnx")

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -161,6 +162,24 @@ def test_on_a_full_disk_crops_make_room_and_events_go_on(small_disk: Path) -> No
     newest = sorted(path.stem for path in (small_disk / "crops").rglob("*.jpg"))
     assert newest
     assert set(newest) <= set(kept)
+
+
+def test_a_start_on_a_full_disk_makes_room(small_disk: Path) -> None:
+    """Found by the soak: killed while others filled the disk, it could not be started again."""
+    folder, filler = small_disk / "records", small_disk / "others.log"
+    store = Store(folder, FREE)
+    for number in range(200):
+        store.add(visit(number))
+    with closing(sqlite3.connect(folder / "events.sqlite")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close()
+    for left in folder.glob("events.sqlite-*"):
+        left.unlink()
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+    Store(folder, FREE).close()
+    assert len(_ids(folder)) == 200
 
 
 def test_what_does_not_fit_can_be_handed_over_again(small_disk: Path) -> None:

@@ -526,3 +526,35 @@ def test_a_token_is_made_once_and_kept_with_the_records(tmp_path: Path) -> None:
     assert tokens[0] == tokens[1]
     assert len(tokens[0] or "") >= 22
     assert (tmp_path / "web-token").stat().st_mode & 0o077 == 0
+
+
+def test_a_token_file_that_a_power_cut_left_empty_is_written_anew(tmp_path: Path) -> None:
+    for left in (b"", bytes(23)):
+        (tmp_path / "web-token").write_bytes(left)
+        with Camera("0.0.0.0:0", folder=tmp_path) as made:
+            token = made.page.token
+        assert token
+        assert (tmp_path / "web-token").read_text(encoding="utf-8").strip() == token
+
+
+def test_a_picture_made_for_somebody_long_gone_is_not_shown_as_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = FrameHub(max_fps=1000)
+    waiting = threading.Thread(target=hub.wait, args=(0, 10))
+    waiting.start()
+    until(lambda: hub.viewers)
+    until(hub.wants)
+    hub.show(picture(1), seen(1))
+    waiting.join()
+    assert hub.wait(0, 0) is not None
+    monkeypatch.setattr("imago.edge_runtime.web.hub.FRESH_S", 0.0)
+    assert hub.wait(0, 0.05) is None
+    hub.close()
+
+
+def test_camera_failures_are_in_status_and_metrics(camera: Camera) -> None:
+    facts = {"down": True, "failures": 3, "stalls": 1, "reopened": 2, "downtime_s": 4.5}
+    camera.page.status.provide("camera", lambda: facts)
+    assert camera.ask("GET", "/api/status").json["camera"] == facts
+    text = camera.ask("GET", "/metrics").body.decode()
+    assert "imago_camera_down 1\n" in text
+    assert "imago_camera_failures_total 3\n" in text

@@ -57,6 +57,11 @@ function rows() {
   }
   if (s.rss_mb !== null) found.push([t("memory"), `${s.rss_mb.toFixed(0)} MB`]);
   found.push([t("running for"), duration(s.uptime_s)]);
+  if (s.camera?.failures) {
+    const told = t("failed {failures} times, {time} without pictures",
+      { failures: s.camera.failures, time: duration(s.camera.downtime_s) });
+    found.push([t("camera"), told, s.camera.down]);
+  }
   if (s.records) {
     const crops = (s.records.crop_bytes / 1e6).toFixed(s.records.crop_bytes < 1e7 ? 1 : 0);
     found.push([t("records"), s.records.trouble || t("{kept} kept, {mb} MB of pictures", { kept: s.records.kept, mb: crops }), s.records.trouble]);
