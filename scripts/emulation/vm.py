@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emulation import debian, initrd
+from emulation import debian, initrd, userland
 from emulation.boards import BOARDS, SUITES
 from emulation.cache import cached
 from emulation.userland import PYCACHE, Userland, warm_up
@@ -30,7 +30,7 @@ PACKAGES = (
     "python3-libcamera", "python3-prctl", "zlib1g",
 )  # fmt: skip
 WHEELS = (
-    "numpy", "onnxruntime", "pillow", "ai-edge-litert", "opencv-python-headless",
+    *userland.WHEELS, "opencv-python-headless",
     "piexif", "simplejpeg", "videodev2", "av", "libarchive-c", "tqdm", "jsonschema",
 )  # fmt: skip
 PICAMERA2 = "picamera2==0.3.38"
@@ -117,7 +117,7 @@ class Machine:
 
 def machine() -> Machine:
     """The cached machine; built at the first call (a minute or two). Raises Unavailable."""
-    debian.need("mmdebstrap", "qemu-system-aarch64", "mkfs.ext4", "depmod")
+    debian.need(*debian.MACHINE)
     system = cached("system", [2, PACKAGES, WHEELS, PICAMERA2, PIDNG, WARM_UP], _build)
     scripts = {path.name: path.read_text() for path in GUEST.iterdir() if path.is_file()}
     boot = cached("boot", [system.name, MODULES, scripts], lambda work: _build_boot(work, system))
