@@ -6,7 +6,7 @@ live page. This file holds only the value and the seams, so that neither side im
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ __all__ = ["Box", "Event", "EventSink", "Viewer", "event_id"]
 
 def event_id(start: float) -> str:
     """An identifier that sorts by time and is unique without asking anyone: milliseconds, then chance."""
-    return f"{max(0, int(start * 1000)):012x}{secrets.token_hex(4)}"
+    return f"{max(0, int(start * 1000)):012x}{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True, slots=True)

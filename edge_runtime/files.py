@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +20,7 @@ def replacing(target: Path | str) -> Iterator[Path]:
     was written is removed when the block fails. OSError becomes one clear StorageError.
     """
     target = Path(target)
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.{os.urandom(4).hex()}.tmp{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -36,6 +34,8 @@ def replacing(target: Path | str) -> Iterator[Path]:
         ) from error
     finally:
         if temporary.is_dir():
+            import shutil  # with its packers half a megabyte, which imago run does not need
+
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
