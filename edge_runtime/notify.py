@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 STATUS_EVERY_S = 5.0
 
@@ -32,6 +35,8 @@ class Notifier:
         self._beaten = self._told = float("-inf")
         self._status = ""
         if self._address is not None:
+            import socket  # a third of a megabyte that only systemd's service needs
+
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)  # systemd is busy: then this once nothing is said
 
