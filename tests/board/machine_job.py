@@ -93,7 +93,7 @@ def watchdog(seconds: float = 12) -> None:
             arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         said: list[str] = []
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300  # until READY; starting takes a minute on a busy PC
         while time.monotonic() < end and program.poll() is None:
             try:
                 said += ear.recv(4096).decode().splitlines()
