@@ -34,7 +34,7 @@ def replacing(target: Path | str) -> Iterator[Path]:
         ) from error
     finally:
         if temporary.is_dir():
-            import shutil  # 2 MB of compression libraries that a board does not need
+            import shutil  # with its packers half a megabyte, which imago run does not need
 
             shutil.rmtree(temporary, ignore_errors=True)
         else:

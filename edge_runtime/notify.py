@@ -35,7 +35,7 @@ class Notifier:
         self._beaten = self._told = float("-inf")
         self._status = ""
         if self._address is not None:
-            import socket  # not worth its memory where nobody listens
+            import socket  # a third of a megabyte that only systemd's service needs
 
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)  # systemd is busy: then this once nothing is said

@@ -107,6 +107,7 @@ def _halve_numpy(image: U8) -> U8:
 
 # ITU-R BT.601 luma in 1/32768, OpenCV's own fixed-point weights: r, g, b; they sum to 32768.
 LUMA = (9798, 19235, 3735)
+BAND = 1 << 15  # pixels
 
 
 def to_gray(image: U8, color: str) -> U8:
@@ -119,13 +120,19 @@ def to_gray(image: U8, color: str) -> U8:
 
 
 def _gray_numpy(image: U8, color: str) -> U8:
+    """In bands of rows: the sums of a whole 640×480 picture would take 2.5 MB."""
     weights = LUMA if color == "rgb" else LUMA[::-1]
-    sums = image[..., 0] * np.uint32(weights[0])
-    sums += image[..., 1] * np.uint32(weights[1])
-    sums += image[..., 2] * np.uint32(weights[2])
-    sums += np.uint32(1 << 14)
-    sums >>= np.uint32(15)
-    return sums.astype(np.uint8)
+    gray = np.empty(image.shape[:2], np.uint8)
+    rows = max(1, BAND // max(1, image.shape[1]))
+    for top in range(0, image.shape[0], rows):
+        band = image[top : top + rows]
+        sums = band[..., 0] * np.uint32(weights[0])
+        sums += band[..., 1] * np.uint32(weights[1])
+        sums += band[..., 2] * np.uint32(weights[2])
+        sums += np.uint32(1 << 14)
+        sums >>= np.uint32(15)
+        gray[top : top + rows] = sums
+    return gray
 
 
 def split_planes(image: U8, out: U8) -> None:

@@ -118,6 +118,33 @@ def classifier(size: int = 8, *, batch: int = 1, open_side: bool = False) -> byt
     return b.finish([image], [probabilities])
 
 
+def lenet(side: int = 32) -> bytes:
+    """A network of LeNet-5's size (random weights, three classes) for grey pictures."""
+    rng = np.random.default_rng(0)
+    b = Builder()
+    image = b.tensor((1, side, side, 1), "UINT8")
+    value = b.op("CAST", [image], b.tensor((1, side, side, 1)))
+    channels = 1
+    for filters in (6, 16):
+        kernel = b.tensor((filters, 5, 5, channels), values=rng.normal(0, 0.01, (filters, 5, 5, channels)))
+        side, channels = side - 4, filters
+        made = b.tensor((1, side, side, filters))
+        ways = {"padding": 1, "strideW": 1, "strideH": 1}  # VALID
+        value = b.op("CONV_2D", [value, kernel, b.tensor((filters,), values=np.zeros(filters))], made, **ways)
+        side //= 2
+        window = {"padding": 1, "strideW": 2, "strideH": 2, "filterWidth": 2, "filterHeight": 2}
+        value = b.op("MAX_POOL_2D", [value], b.tensor((1, side, side, filters)), **window)
+    width = side * side * channels
+    value = b.op("RESHAPE", [value, b.tensor((2,), "INT32", (1, width))], b.tensor((1, width)))
+    for wide in (120, 84, 3):
+        kernel = b.tensor((wide, width), values=rng.normal(0, width**-0.5, (wide, width)))
+        value = b.op(
+            "FULLY_CONNECTED", [value, kernel, b.tensor((wide,), values=np.zeros(wide))], b.tensor((1, wide))
+        )
+        width = wide
+    return b.finish([image], [b.op("SOFTMAX", [value], b.tensor((1, 3)), beta=1.0)])
+
+
 def expected(image: np.ndarray, size: int = 8) -> np.ndarray:
     """What ``classifier`` says, by numpy."""
     kernel, bias = weights(size)
@@ -141,7 +168,7 @@ def write(path: Path, network: bytes | None = None, spec: ModelSpec | None = Non
     """``classifier`` with contract and self-test, as imago would write it; returns the contract."""
     network = classifier() if network is None else network
     spec = spec or spec_of()
-    picture = np.random.default_rng(3).integers(0, 256, (8, 8), np.uint8)
+    picture = np.random.default_rng(3).integers(0, 256, (spec.input.height, spec.input.width), np.uint8)
     answer = LiteRtEngine(network).run(picture[None, :, :, None])
     spec = dataclasses.replace(spec, selftest=SelfTest(picture, answer))
     path.write_bytes(with_contract(network, spec))

@@ -170,11 +170,14 @@ def _exposure(picture: F32, mean: F32) -> float:
     use = known > 8
     if int(use.sum()) < 16:
         return 1.0
-    ratios = picture[::4, ::4][use] / known[use]
-    half = len(ratios) // 2
-    low, high = np.partition(ratios, (half - 1, half))[half - 1 : half + 1]
-    median = high if len(ratios) % 2 else (low + high) / 2  # np.median brings numpy.ma along: 2 MB
-    return float(np.clip(median, 0.25, 4.0))
+    return min(4.0, max(0.25, _median(picture[::4, ::4][use] / known[use])))
+
+
+def _median(values: F32) -> float:
+    """As ``np.median``, which loads numpy's masked arrays: 2 MB."""
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    ordered = np.partition(values, (low, high))
+    return float(np.mean(ordered[low : high + 1]))
 
 
 def _steadied(difference: F32, mean: F32) -> tuple[F32, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,18 +15,37 @@ PIP = (sys.executable, "-m", "pip")
 OLDEST_GLIBC = 17  # manylinux2014
 
 
+# Where a program comes from; mkfs and depmod lie where only root's PATH leads.
+PACKAGE_OF = {
+    "depmod": "kmod",
+    "gcc": "gcc libc6-dev",
+    "mkfs.ext4": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-aarch64": "qemu-user",
+    "qemu-aarch64-static": "qemu-user-static",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "unshare": "util-linux",
+}
+USERLAND = ("mmdebstrap", "qemu-aarch64-static", "unshare")
+MACHINE = (*USERLAND, "qemu-system-aarch64", "mkfs.ext4", "depmod")
+COUNTING = (*USERLAND, "qemu-aarch64", "gcc")
+PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+
 class Unavailable(RuntimeError):
     """The tools, or the right to use them, are missing; says which."""
 
 
+def missing(*programs: str) -> list[str]:
+    """Debian's packages for those of ``programs`` that are not here."""
+    return [PACKAGE_OF[program] for program in programs if shutil.which(program, path=PATH) is None]
+
+
 def need(*programs: str) -> None:
-    """Raise Unavailable with one clear line where a program is missing."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        raise Unavailable(
-            f"the emulated board needs {', '.join(missing)}: sudo apt install qemu-user-static mmdebstrap "
-            "(for scripts/board vm also qemu-system-arm kmod e2fsprogs)"
-        )
+    """Raise Unavailable with one line to type where a program is missing."""
+    packages = missing(*programs)
+    if packages:
+        raise Unavailable(f"the emulated board needs: sudo apt install {' '.join(packages)}")
 
 
 def run(*command: str | Path, timeout: float = 900) -> str:
@@ -37,6 +57,7 @@ def run(*command: str | Path, timeout: float = 900) -> str:
         timeout=timeout,
         check=False,
         stdin=subprocess.DEVNULL,
+        env={**os.environ, "PATH": PATH},
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed ({done.returncode}): {(done.stderr or done.stdout)[-800:]}")
@@ -74,11 +95,11 @@ def extract(target: Path, suite: Suite, packages: Sequence[str], *, backported: 
         shutil.rmtree(target / name, ignore_errors=True)
 
 
-def wheels(target: Path, suite: Suite, packages: Sequence[str]) -> None:
-    """Install aarch64 wheels for the suite's Python into ``target``."""
+def wheels(target: Path, suite: Suite, packages: Sequence[str], *, machine: str = "aarch64") -> None:
+    """Install wheels for the suite's Python on ``machine`` into ``target``."""
     platforms = [
-        "manylinux2014_aarch64",
-        *(f"manylinux_2_{v}_aarch64" for v in range(OLDEST_GLIBC, suite.glibc + 1)),
+        f"manylinux2014_{machine}",
+        *(f"manylinux_2_{v}_{machine}" for v in range(OLDEST_GLIBC, suite.glibc + 1)),
     ]
     run(
         *PIP, "install", "--quiet", "--no-compile", "--target", target,

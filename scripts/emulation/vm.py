@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emulation import debian, initrd
+from emulation import debian, initrd, userland
 from emulation.boards import BOARDS, SUITES
 from emulation.cache import cached
 from emulation.userland import PYCACHE, Userland, warm_up
@@ -30,7 +30,7 @@ PACKAGES = (
     "python3-libcamera", "python3-prctl", "zlib1g",
 )  # fmt: skip
 WHEELS = (
-    "numpy", "onnxruntime", "pillow", "ai-edge-litert", "opencv-python-headless",
+    *userland.WHEELS, "opencv-python-headless",
     "piexif", "simplejpeg", "videodev2", "av", "libarchive-c", "tqdm", "jsonschema",
 )  # fmt: skip
 PICAMERA2 = "picamera2==0.3.38"
@@ -52,6 +52,9 @@ MODULES = {
     "vivid": "n_devs=1 node_types=0x1",
 }
 MEMORY_MB = 1024
+# As Raspberry Pi OS's kernel, which has no transparent huge pages (raspberrypi/linux#4687, #7076); Debian's
+# gives a process up to 2 MB for the first byte of a large area.
+KERNEL = "console=ttyAMA0 quiet loglevel=3 panic=-1 mitigations=off transparent_hugepage=never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Machine:
             "qemu-system-aarch64", "-M", "virt", "-cpu", BOARDS[board].cpu, "-smp", "2", "-m", str(memory_mb),
             "-accel", "tcg,thread=multi,tb-size=512", "-nographic", "-no-reboot", "-net", "none",
             "-kernel", str(self.system / "vmlinuz"), "-initrd", str(self.boot / "initrd"),
-            "-append", "console=ttyAMA0 quiet loglevel=3 panic=-1 mitigations=off",
+            "-append", KERNEL,
             "-drive", f"if=none,id=root,file={self.system / 'root.ext4'},format=raw,snapshot=on",
             "-device", "virtio-blk-pci,drive=root",
             "-virtfs", f"local,path={share},mount_tag=share,security_model=none",
@@ -117,7 +120,7 @@ class Machine:
 
 def machine() -> Machine:
     """The cached machine; built at the first call (a minute or two). Raises Unavailable."""
-    debian.need("mmdebstrap", "qemu-system-aarch64", "mkfs.ext4", "depmod")
+    debian.need(*debian.MACHINE)
     system = cached("system", [2, PACKAGES, WHEELS, PICAMERA2, PIDNG, WARM_UP], _build)
     scripts = {path.name: path.read_text() for path in GUEST.iterdir() if path.is_file()}
     boot = cached("boot", [system.name, MODULES, scripts], lambda work: _build_boot(work, system))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from emulation import debian
 from emulation.cache import cached
 from emulation.initrd import load_order
 from support import ROOT
@@ -55,6 +56,7 @@ def test_modules_load_after_what_they_need(tmp_path: Path) -> None:
         ("run imago run m.onnx --source x", "run", "imago run m.onnx --source x"),
         ("run --board pi5 --suite bookworm python3 -c 1", "run --board pi5 --suite bookworm", "python3 -c 1"),
         ("test --all -k doctor", "test", "--all -k doctor"),
+        ("needs --all", "needs", "--all"),
     ],
 )
 def test_our_own_words_come_first(words: str, own: str, command: str) -> None:
@@ -64,3 +66,13 @@ def test_our_own_words_come_first(words: str, own: str, command: str) -> None:
     script: Any = importlib.util.module_from_spec(spec)
     loader.exec_module(script)
     assert script.split(words.split()) == (own.split(), command.split())
+
+
+def test_what_is_missing_is_one_line_to_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(debian, "PATH", str(tmp_path))
+    with pytest.raises(debian.Unavailable, match=r"sudo apt install mmdebstrap qemu-user-static util-linux$"):
+        debian.need(*debian.USERLAND)
+    (tmp_path / "unshare").touch(mode=0o755)
+    assert debian.missing(*debian.COUNTING) == [
+        "mmdebstrap", "qemu-user-static", "qemu-user", "gcc libc6-dev",
+    ]  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 
 import golden
 import onnx_models
+import tflite_models
 from emulation.userland import Userland
 from support import ROOT
 
@@ -25,16 +26,19 @@ import json, platform, sys
 sys.path.insert(0, "/share")
 import golden
 from imago.edge_runtime.classifier import Classifier
-with Classifier("/share/m.onnx") as c:
-    test = c.self_test()
-    here = {"machine": platform.machine(), "python": platform.python_version(), "golden": golden.digest()}
-    print(json.dumps({**here, "passed": test.passed, "difference": test.difference}))
+here = {"machine": platform.machine(), "python": platform.python_version(), "golden": golden.digest()}
+for name in ("onnx", "tflite"):
+    with Classifier(f"/share/m.{name}") as c:
+        test = c.self_test()
+        here[name] = [c.engine.name, test.stored and test.passed, test.difference]
+print(json.dumps(here))
 """
 
 
 @pytest.mark.parametrize(("suite", "board"), [("trixie", "pi5"), ("bookworm", "zero2")])
 def test_bytes_and_answers_are_those_of_x86(system: System, share: Path, suite: str, board: str) -> None:
-    onnx_models.lenet(share / "m.onnx")  # its stored answer is this machine's
+    onnx_models.lenet(share / "m.onnx")  # the stored answers are this machine's
+    tflite_models.write(share / "m.tflite")
     shutil.copy(ROOT / "tests" / "golden.py", share)
     target = system(suite)
     done = target.run(("python3", "-c", JOB), share=share, board=board)
@@ -42,8 +46,9 @@ def test_bytes_and_answers_are_those_of_x86(system: System, share: Path, suite: 
     data = json.loads(done.stdout.splitlines()[-1])
     assert (data["machine"], data["golden"]) == ("aarch64", golden.GOLDEN)
     assert data["python"].startswith(target.suite.python)
-    assert data["passed"]
-    assert data["difference"] < 1e-4
+    for name, engine in (("onnx", "onnxruntime"), ("tflite", "litert")):
+        assert data[name][:2] == [engine, True]
+        assert data[name][2] < 1e-4
 
 
 def test_the_doctor_on_a_board(system: System, share: Path) -> None:

@@ -69,3 +69,22 @@ def test_the_front_door_opens_only_what_is_asked_for() -> None:
         "True Classifier True",
         "module 'imago.edge_runtime' has no attribute 'nothing'",
     ]
+
+
+def test_the_loop_loads_nothing_heavy_that_it_does_not_use(tmp_path: Path) -> None:
+    """libcrypto for a random name (3.5 MB), numpy's masked arrays for a median (2 MB): a Zero has 512."""
+    import onnx_models
+
+    onnx_models.lenet(tmp_path / "m.onnx")
+    code = (
+        "import sys\n"
+        "from imago.cli.main import main\n"
+        "sys.argv = ['imago', 'run', sys.argv[1], '--source', 'synthetic', '--frames', '5']\n"
+        "main()\n"
+        "heavy = {'_hashlib', 'numpy.ma', 'sqlite3', 'cv2', 'PIL', 'socket'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "m.onnx")]
+    env = {"PYTHONPATH": str(ROOT / ".dev")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

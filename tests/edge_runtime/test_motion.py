@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from imago.edge_runtime.decide.options import DecisionOptions
 from imago.edge_runtime.decide.visit import Visit
+from imago.edge_runtime.motion import background
 from imago.edge_runtime.motion.background import Background, box3, shrink
 from imago.edge_runtime.motion.options import MotionOptions
 from imago.edge_runtime.motion.pursuit import Pursuit
@@ -293,3 +294,9 @@ def test_the_number_of_tracks_is_bounded() -> None:
     for k in range(20):
         tracker.step([Region((20 * i, 20 * k, 2, 2), 4) for i in range(8)], k / 10)
     assert len(tracker.tracks) <= 32
+
+
+@pytest.mark.parametrize("count", [16, 17, 400])
+def test_the_median_is_numpys(count: int) -> None:
+    values = np.random.default_rng(count).random(count, np.float32)
+    assert background._median(values) == pytest.approx(float(np.median(values)), rel=1e-6)

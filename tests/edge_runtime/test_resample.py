@@ -115,3 +115,11 @@ def test_enlarging_is_bilinear() -> None:
 def test_right_size_is_left_alone() -> None:
     image = noise(40, 30)
     assert resize(image, 30, 40) is image
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (301, 211), (3, 40_000)])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_grey_in_bands_is_grey_by_the_definition(height: int, width: int, color: str) -> None:
+    image = noise(height, width)
+    weights = np.array(resample.LUMA if color == "rgb" else resample.LUMA[::-1], np.int64)
+    assert np.array_equal(resample._gray_numpy(image, color), (image @ weights + (1 << 14)) >> 15)
