@@ -181,13 +181,13 @@ def _live_line(stats: RunStats, live: dict[str, Any]) -> str:
 def table(rows: list[Row]) -> list[str]:
     """The benchmark as text lines."""
     lines = [
-        f"   {'model':<20}{'':<6}{'accuracy':>9}{'n':>6}{'kB':>8}{'p50 µs':>9}{'p99 µs':>9}{'RSS MB':>8}"
+        f"   {'model':<20}{'':<13}{'accuracy':>9}{'n':>6}{'kB':>8}{'p50 µs':>9}{'p99 µs':>9}{'RSS MB':>8}"
     ]
     for row in rows:
         d = row.to_dict()
         memory = "-" if d["peak_rss_mb"] is None else f"{d['peak_rss_mb']:.0f}"
         lines.append(
-            f"   {row.name:<20}{row.precision:<6}{row.accuracy:>9.1%}{row.n:>6}{d['bytes'] / 1000:>8.0f}"
+            f"   {row.name:<20}{row.precision:<13}{row.accuracy:>9.1%}{row.n:>6}{d['bytes'] / 1000:>8.0f}"
             f"{d['p50_us']:>9.0f}{d['p99_us']:>9.0f}{memory:>8}"
         )
     return lines

@@ -14,7 +14,9 @@ def test_quick_demo(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
     assert result["generated_data"] is True
-    assert [m["precision"] for m in result["models"]] == ["fp32", "int8", "fp32", "int8"]
+    precisions = [m["precision"] for m in result["models"]]
+    assert precisions[::2] == ["fp32", "fp32"]
+    assert set(precisions[1::2]) <= {"int8", "int8-weights"}  # the second where integers are slower here
     assert all(m["generated_data"] and m["n"] > 0 and m["p50_us"] > 0 for m in result["models"])
     assert result["live"]["processed"] > 0
     page = (out / "index.html").read_text(encoding="utf-8")
