@@ -155,7 +155,7 @@ def line(row: dict[str, Any], plain: dict[str, Any]) -> str:
     """A row in Markdown."""
     low, high = row["interval_points"]
     same = row["file"] == "fp32.onnx"
-    drop = "" if same else f"{-row['drop_points']:+.2f} ({-high:+.2f} to {-low:+.2f})"
+    drop = "" if same else f"{0.0 - row['drop_points']:+.2f} ({0.0 - high:+.2f} to {0.0 - low:+.2f})"
     times = [f"{row[k]['faster']:.2f}×" if row[k] else "" for k in ("speed", "speed_224")]
     us = f"{row['speed']['us']:.0f}" if row["speed"] else ""
     smaller = plain["bytes"] / row["bytes"]
