@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from imago.edge_runtime.errors import InputError, StorageError
-from imago.edge_runtime.files import replacing
+from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.imageio import encode_jpeg
 from imago.edge_runtime.records.options import MB, RecordOptions
 from imago.edge_runtime.types import Frame
@@ -74,9 +73,8 @@ class CropFolder:
             data = encode_jpeg(frame, quality=self._options.quality, max_side=self._options.max_side)
             if not self._may_write(len(data)):
                 raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-            with replacing(place) as temporary:
-                temporary.write_bytes(data)
-        except (OSError, ValueError, StorageError):  # never worth an event
+            _write_through(place, data)
+        except (OSError, ValueError):  # never worth an event
             self.skipped += 1
             return False
         self.bytes += len(data)
@@ -153,6 +151,22 @@ class CropFolder:
         with contextlib.suppress(OSError), os.scandir(self._folder / FOLDER) as listing:
             return sorted(Path(entry.path) for entry in listing if DAY.fullmatch(entry.name))
         return []
+
+
+def _write_through(place: Path, data: bytes) -> None:
+    """Under its name from the start: one sync makes bytes and name certain before the event is committed.
+
+    A renaming after the sync could be lost while the event survives. ``recover`` deletes what a crash cut off.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with place.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        place.unlink(missing_ok=True)
+        raise
 
 
 def disk_free(folder: Path) -> int:
