@@ -156,7 +156,7 @@ class CropFolder:
 def _write_through(place: Path, data: bytes) -> None:
     """Under its name from the start: one sync makes bytes and name certain before the event is committed.
 
-    A renaming after the sync could be lost while the event survives. ``recover`` deletes what a crash cut off.
+    A renaming after the sync could be lost while the event survives. ``recover`` deletes what was cut off.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
