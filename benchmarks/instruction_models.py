@@ -42,7 +42,7 @@ def _quantised(model: Path, photos: Path) -> str:
     from imago.quantize.session import QuantiseOptions, quantise_file
     from imago.quantize.tflite import quantise_tflite
 
-    options = QuantiseOptions(calibration=32, runs=5)
+    options = QuantiseOptions(calibration=32, runs=5, precision="int8", mixed=False)
     target = model.with_name(f"{model.stem}-int8{model.suffix}")
     if model.suffix == ".tflite":
         return quantise_tflite(model, photos, target, options, "static").scheme
