@@ -13,7 +13,7 @@ import logging
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,21 +87,14 @@ class Maker:
 
     def run(self) -> Path:
         """The trained run."""
-        run = self.folder / "run"
+        flags = ["--model", self.subject.model, *self.subject.train.split()]
+        return self._trained(self.folder / "run", flags)
+
+    def _trained(self, run: Path, flags: Sequence[str]) -> Path:
+        """``imago train``: begun, resumed, or finished before."""
         if not (run / "metrics.json").exists():
-            flags = [
-                "--model",
-                self.subject.model,
-                "--seed",
-                SEED,
-                "--threads",
-                "1",
-                *self.subject.train.split(),
-            ]
-            begun = (run / "run.json").exists()
-            imago(
-                "train", *(["--resume", str(run)] if begun else [str(self.data), "--out", str(run), *flags])
-            )
+            fresh = [str(self.data), "--out", str(run), *flags, "--seed", SEED, "--threads", "1"]
+            imago("train", *(["--resume", str(run)] if (run / "run.json").exists() else fresh))
         return run
 
     def pruned(self) -> Path:
@@ -115,27 +108,14 @@ class Maker:
 
     def usual_pruned(self) -> Path:
         """One-shot magnitude pruning to the MACs of ours, fine-tuned on the labels."""
-        run, cut = self.folder / "usual", self.folder / "usual-cut"
+        cut = self.folder / "usual-cut"
         if not (cut / "run.json").exists():
             shutil.rmtree(cut, ignore_errors=True)
             one_shot(self.run(), self.pruned(), cut)
-        if not (run / "metrics.json").exists():
-            begun = (run / "run.json").exists()
-            lr = str(own_lr(self.run()) / 2)
-            flags = [
-                "--init",
-                str(cut),
-                "--epochs",
-                str(self.subject.tuned),
-                "--seed",
-                SEED,
-                "--threads",
-                "1",
-            ]
-            bf16 = ["--precision", "bf16"] if "bf16" in self.subject.train else []
-            fresh = [str(self.data), "--out", str(run), "--lr", lr, *flags, *bf16]
-            imago("train", *(["--resume", str(run)] if begun else fresh))
-        return run
+        flags = ["--init", str(cut), "--epochs", str(self.subject.tuned), "--lr", str(own_lr(self.run()) / 2)]
+        if BF16 in self.subject.train:
+            flags += BF16.split()
+        return self._trained(self.folder / "usual", flags)
 
     def make(self, name: str) -> Path:
         """One of ``OURS`` or ``USUAL``."""

@@ -24,13 +24,13 @@ from imago.edge_runtime.engines.ort import OrtEngine
 from imago.edge_runtime.spec import InputSpec, ModelSpec
 from imago.export.onnx_export import Deployable, export_onnx
 from imago.quantize.calibration import pictures
+from imago.quantize.measure import side_by_side
 from imago.quantize.pruning.cost import CostModel
 from imago.quantize.pruning.goal import Goal
 from imago.quantize.pruning.importance import taylor
 from imago.quantize.pruning.plan import Limits, choose, limits
 from imago.quantize.pruning.surgery import Feed
 from imago.quantize.pruning.wiring import Wiring
-from imago.quantize.session import side_by_side
 from imago.train.batches import Normalise
 from imago.train.data.layouts import load_dataset
 from imago.train.models.pruned import layout

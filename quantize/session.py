@@ -16,20 +16,20 @@ import onnx
 
 from imago.edge_runtime.contract import spec_from_metadata
 from imago.edge_runtime.engines.ort import OrtEngine
-from imago.edge_runtime.errors import DataError, ModelError
+from imago.edge_runtime.errors import ModelError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.spec import ModelSpec
 from imago.edge_runtime.types import U8
 from imago.export.onnx_export import with_self_test, write_model
 from imago.quantize.calibration import Pictures, pictures
 from imago.quantize.choice import Trainer, choose, measured_sensitivities
-from imago.quantize.measure import side_by_side
 from imago.quantize.onnx_view import View
-from imago.quantize.options import LEAST, QuantiseOptions
+from imago.quantize.options import QuantiseOptions
 from imago.quantize.paired import PairedDrop
 from imago.quantize.plan import weighted_nodes
 from imago.quantize.ptq import Candidate
 from imago.quantize.report import INT8, QuantiseReport
+from imago.quantize.requirements import check_pictures, require_enough, require_float
 from imago.quantize.sensitivity import LayerSensitivity
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
@@ -37,7 +37,7 @@ from imago.train.dataset import Dataset
 if TYPE_CHECKING:
     from imago.quantize.qat.session import QatOptions
 
-__all__ = ["QuantiseOptions", "QuantiseReport", "quantise_file", "quantise_pictures", "side_by_side"]
+__all__ = ["QuantiseOptions", "QuantiseReport", "quantise_file", "quantise_pictures"]
 
 
 def quantise_file(
@@ -174,15 +174,7 @@ def float_spec(source: Path) -> ModelSpec:
     engine = OrtEngine(source, optimise=False)
     spec = spec_from_metadata(engine.metadata)
     engine.close()
-    if spec is None:
-        raise ModelError(
-            "{path} carries no contract; only models exported by imago can be quantised", path=source
-        )
-    if spec.precision != "fp32":
-        raise ModelError(
-            "{path} is {precision} already; give the fp32 file", path=source, precision=spec.precision
-        )
-    return spec
+    return require_float(spec, source)
 
 
 def _with_weights(source: Path) -> onnx.ModelProto:
@@ -194,27 +186,6 @@ def _with_weights(source: Path) -> onnx.ModelProto:
             path=source,
         )
     return model
-
-
-def check_pictures(images: U8, spec: ModelSpec) -> None:
-    """Raise DataError unless ``images`` are uint8 ``(n, H, W, C)`` of the model's size."""
-    wanted = (spec.input.height, spec.input.width, spec.input.channels)
-    if images.ndim != 4 or images.shape[1:] != wanted or images.dtype.name != "uint8":
-        raise DataError(
-            "the pictures are {given} of {dtype}, expected n×{wanted} of uint8: "
-            "prepare them as the model's contract says",
-            given="×".join(map(str, images.shape)),
-            dtype=images.dtype.name,
-            wanted="×".join(map(str, wanted)),
-        )
-
-
-def require_enough(calibration: int, gate: int) -> None:
-    """Raise DataError where there is too little to calibrate with, or nothing to measure on."""
-    if calibration < LEAST:
-        raise DataError("{n} training pictures are too few to calibrate with; give at least 8", n=calibration)
-    if gate < 1:
-        raise DataError("there are no pictures to measure the accuracy on; give a validation split")
 
 
 def _small_spec(spec: ModelSpec, model: onnx.ModelProto, report: QuantiseReport, images: U8) -> ModelSpec:

@@ -13,7 +13,6 @@ import numpy as np
 from imago.edge_runtime.contract import spec_from_metadata
 from imago.edge_runtime.engines.litert import LiteRtEngine
 from imago.edge_runtime.engines.tflite_file import network_of
-from imago.edge_runtime.errors import DataError, ModelError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import Progress
 from imago.edge_runtime.spec import ModelSpec
@@ -26,6 +25,7 @@ from imago.quantize.measure import side_by_side
 from imago.quantize.options import QuantiseOptions
 from imago.quantize.paired import paired_drop
 from imago.quantize.report import QuantiseReport
+from imago.quantize.requirements import require_enough, require_float
 from imago.quantize.tflite_passes import float_operators
 from imago.train.data.layouts import load_dataset
 from imago.train.data.places import cache_root
@@ -86,14 +86,13 @@ def quantise_tflite(
     """
     options = options or QuantiseOptions()
     engine = LiteRtEngine(source)
-    spec = _float_spec(source, engine)
+    spec = require_float(spec_from_metadata(engine.metadata), source)
     env = ConverterEnv.under(cache_root())
     env.require()
     dataset = load_dataset(data, options.data)
     chosen = pictures(dataset, "train", spec, 2 * options.calibration)
+    require_enough(len(chosen), 1)
     half = len(chosen) // 2
-    if half < 4:
-        raise DataError("{n} training pictures are too few to calibrate with; give at least 8", n=len(chosen))
     best = _made(env, network_of(source), chosen.images[:half], chosen.images[half:], scheme)
     split = "val" if len(dataset.splits.get("val", ())) else "test"
     gate = pictures(dataset, split, spec, options.gate)
@@ -102,19 +101,6 @@ def quantise_tflite(
     fresh = _small_spec(spec, report, half if scheme in ("mixed", "static") else 0, best.tool)
     write_model(best.data, fresh, chosen.images, target)
     return replace(report, int8_bytes=target.stat().st_size)
-
-
-def _float_spec(source: Path, engine: LiteRtEngine) -> ModelSpec:
-    spec = spec_from_metadata(engine.metadata)
-    if spec is None:
-        raise ModelError(
-            "{path} carries no contract; only models exported by imago can be quantised", path=source
-        )
-    if spec.precision != "fp32":
-        raise ModelError(
-            "{path} is {precision} already; give the fp32 file", path=source, precision=spec.precision
-        )
-    return spec
 
 
 def _made(env: ConverterEnv, network: bytes, images: U8, held_out: U8, scheme: Scheme) -> Quantised:
