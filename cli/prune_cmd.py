@@ -20,6 +20,7 @@ EXAMPLES = (
     "imago prune runs/photos-mobilenet_v2 --macs 0.5             # half of the multiplications",
     "imago prune runs/photos-resnet18 --params 0.2 --steps 5 --epochs 30 -o runs/small",
     "imago prune runs/photos-lenet5 --size 25kB --precision int8  # what the int8 file may weigh",
+    "imago prune runs/photos-mobilenet_v2 --macs 0.2 --teacher runs/photos-resnet18 --epochs 30",
     "imago prune --resume runs/small                              # after Ctrl-C or a power cut",
 )
 
@@ -73,6 +74,9 @@ def _how(
     }
     for name, text in number.items():
         group.add_argument(f"--{name}", type=int, default=default[name], help=f"{tr(text)} (%(default)s)")
+    group.add_argument(
+        "--teacher", metavar="RUN", help=tr("another run to learn from while retraining, such as a larger one")
+    )
     group.add_argument("--lr", type=float, help=tr("peak learning rate (default: half of the run's)"))
     group.add_argument("--device", default=default["device"], choices=devices, help="(%(default)s)")
 
@@ -100,6 +104,7 @@ def _options(args: argparse.Namespace) -> PruneOptions:
 
     values = {f.name: getattr(args, f.name) for f in fields(PruneOptions)}
     values["size"] = size_in_bytes(args.size) if args.size is not None else None
+    values["teacher"] = str(Path(args.teacher).resolve()) if args.teacher is not None else None
     return PruneOptions(**values)
 
 

@@ -48,6 +48,11 @@ class Job:
             return self.source
         return self.out if step == self.options.steps else self.work / f"{step}-trained"
 
+    @property
+    def teacher(self) -> Path:
+        """Run folder whose answers the retrainings learn from."""
+        return Path(self.options.teacher) if self.options.teacher else self.source
+
     def require_free(self) -> None:
         """Raises StorageError where something is in the way."""
         if self.work.exists():

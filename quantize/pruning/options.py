@@ -26,7 +26,8 @@ class PruneOptions:
     importance: which channels go first (``importance.py``). steps: prunings, each followed by a
     retraining. epochs: of the last retraining (0: half of what the run had); each earlier one has a fifth
     of it. lr: peak rate of the retrainings (None: half of the run's). pictures: training pictures on
-    which importance and the statistics of batch normalisation are measured. device, threads: as in
+    which importance and the statistics of batch normalisation are measured. teacher: folder of the run
+    whose answers the retrainings learn from (None: the run that is pruned). device, threads: as in
     ``TrainConfig``.
     """
 
@@ -39,6 +40,7 @@ class PruneOptions:
     epochs: int = 0
     lr: float | None = None
     pictures: int = 1024
+    teacher: str | None = None
     device: str = "auto"
     threads: int = 0
 

@@ -32,6 +32,7 @@ from imago.train.data.cache import CachedSplit, open_cache
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
 from imago.train.device import Place, choose_place
+from imago.train.distill import check_teacher
 from imago.train.interrupt import Interrupted
 from imago.train.lineage import Ancestor, open_ancestor, require_same
 from imago.train.loop import predict_logits
@@ -107,6 +108,7 @@ class _Work:
     def check(self) -> None:
         """Raises InputError where the goal is out of reach or the network cannot be pruned."""
         run = self.ancestor.run
+        check_teacher(open_ancestor(self.job.teacher), run.classes)
         patient = Patient(run.load_module(self.job.source), _config(run))
         self.job.options.require_possible(patient.cost, patient.least)
         patient.require(self.job.options.importance)
@@ -157,7 +159,7 @@ class _Work:
             session.resume(folder, test=last, say=self.say)
             return
         config = self.job.options.retraining(
-            self.ancestor.run.config, step, init=self.job.cut(step), teacher=self.job.source
+            self.ancestor.run.config, step, init=self.job.cut(step), teacher=self.job.teacher
         )
         session.train(self.job.data, config, folder, test=last, say=self.say)
 
