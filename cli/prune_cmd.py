@@ -75,7 +75,7 @@ def _how(
     for name, text in number.items():
         group.add_argument(f"--{name}", type=int, default=default[name], help=f"{tr(text)} (%(default)s)")
     group.add_argument(
-        "--teacher", metavar="RUN", help=tr("another run to learn from while retraining, such as a larger one")
+        "--teacher", metavar="RUN", help=tr("run to learn from while retraining, such as a larger one")
     )
     group.add_argument("--lr", type=float, help=tr("peak learning rate (default: half of the run's)"))
     group.add_argument("--device", default=default["device"], choices=devices, help="(%(default)s)")
