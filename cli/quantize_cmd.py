@@ -27,7 +27,7 @@ EXAMPLES = (
     "imago quantize insects.onnx --calibrate photos/ --sensitivity",
     "imago quantize insects.tflite --calibrate photos/ --scheme fp16",
 )
-ONNX_ONLY = ("precision", "no_mixed", "sensitivity", "qat")
+ONNX_ONLY = ("no_mixed", "sensitivity", "qat")
 SHOWN = 12  # layers in the table of --sensitivity; the picture and --json have them all
 
 
@@ -61,21 +61,7 @@ def _parser() -> Parser:
     )
     p.add_argument("--count", type=int, default=256, help=tr("calibration pictures (%(default)s)"))
     p.add_argument("--max-drop", type=float, default=0.5, help=tr("points that may be lost (%(default)s)"))
-    p.add_argument("--force", action="store_true", help=tr("replace files that exist"))
-    add_json(p)
-    _add_onnx(p)
-    add_qat(p)
-    p.add_argument_group(tr("for .tflite models")).add_argument(
-        "--scheme",
-        choices=("mixed", "static", "dynamic", "fp16"),
-        help=tr("for .tflite: mixed (the default) keeps float activations where int8 loses too much"),
-    )
-    return p
-
-
-def _add_onnx(parser: Parser) -> None:
-    group = parser.add_argument_group(tr("for .onnx models"))
-    group.add_argument(
+    p.add_argument(
         "--precision",
         choices=("auto", "int8", "int8-weights"),
         help=tr(
@@ -83,6 +69,23 @@ def _add_onnx(parser: Parser) -> None:
             "auto (the default): integers where they are faster here and good enough"
         ),
     )
+    p.add_argument("--force", action="store_true", help=tr("replace files that exist"))
+    add_json(p)
+    _add_onnx(p)
+    add_qat(p)
+    p.add_argument_group(tr("for .tflite models")).add_argument(
+        "--scheme",
+        choices=("mixed", "static", "dynamic", "weights", "fp16"),
+        help=tr(
+            "exactly this, instead of --precision: static: integers; mixed: the same, but float activations "
+            "where integers lose too much; dynamic: float activations everywhere; weights: int8-weights"
+        ),
+    )
+    return p
+
+
+def _add_onnx(parser: Parser) -> None:
+    group = parser.add_argument_group(tr("for .onnx models"))
     group.add_argument(
         "--no-mixed", action="store_true", help=tr("keep no layer float, even where too much is lost")
     )
@@ -125,6 +128,8 @@ def _refuse_flags(args: argparse.Namespace, lite: bool) -> None:
                 suffix=".onnx" if lite else ".tflite",
                 path=args.model,
             )
+    if args.scheme and args.precision:
+        raise InputError("give --scheme or --precision, not both")
     if args.sensitivity and args.qat:
         raise InputError("--sensitivity writes no model, so that there is nothing to train; leave --qat out")
 
@@ -148,7 +153,7 @@ def _quantised(
     if lite:
         from imago.quantize.tflite import quantise_tflite
 
-        return quantise_tflite(args.model, args.calibrate, target, options, args.scheme or "mixed")
+        return quantise_tflite(args.model, args.calibrate, target, options, args.scheme)
     from imago.quantize.session import quantise_file
 
     return quantise_file(args.model, args.calibrate, target, options, say=out.say)

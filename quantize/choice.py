@@ -89,12 +89,13 @@ def preferred(versions: Sequence[Version], max_drop: float) -> Version:
     """Fast and accurate enough before not, surely so before perhaps, integers before int8 weights; among
     integers the most accurate."""
 
-    def rank(version: Version) -> tuple[bool, int, bool, float]:
-        figures = version.figures
-        verdict = VERDICTS.index(figures.drop.verdict(max_drop))
-        return not figures.passes(max_drop), verdict, figures.precision != INT8, figures.drop.drop
+    return min(versions, key=lambda version: rank(version.figures, max_drop))
 
-    return min(versions, key=rank)
+
+def rank(figures: Measured, max_drop: float) -> tuple[bool, int, bool, float]:
+    """Smaller is better, in the order that ``preferred`` states."""
+    verdict = VERDICTS.index(figures.drop.verdict(max_drop))
+    return not figures.passes(max_drop), verdict, figures.precision != INT8, figures.drop.drop
 
 
 def measured_sensitivities(model: onnx.ModelProto, tensors: U8) -> tuple[LayerSensitivity, ...]:
@@ -124,7 +125,7 @@ class _Job:
         best = _searched(self.model, self.tensors)
         versions = [self._measured(best)]
         self.tried = list(best.tried)
-        if trainer is not None and self._verdict(versions[0]) != "pass":
+        if trainer is not None and self._worth_training(self._verdict(versions[0])):
             versions.append(self._trained(trainer, best, versions[0].figures))
         if all(self._verdict(v) == "fail" for v in versions) and versions[0].figures.fast:
             versions += self._mixed(best) if self.options.mixed else ()
@@ -132,6 +133,10 @@ class _Job:
 
     def _verdict(self, version: Version) -> str:
         return version.figures.drop.verdict(self.options.max_drop)
+
+    def _worth_training(self, verdict: str) -> bool:
+        qat = self.options.qat
+        return verdict == "fail" or (verdict == "too few" and (qat is None or qat.unsure))
 
     def _trained(self, trainer: Trainer, start: Candidate, figures: Measured) -> Version:
         model, facts = trainer(start, figures.drop)

@@ -7,6 +7,8 @@ mixed     the same, but the last operators (by parts of the network: ``TAILS``) 
           weights, multiplied in integers with inputs that are quantised at run time. That is where networks
           with heavy-tailed activations lose their accuracy (MobileNetV3, EfficientNet).
 dynamic   all of the network in that way: no pictures needed.
+weights   weights stored as int8 with one scale per channel, computed in float: the engine unpacks them once,
+          when it loads the file.
 fp16      weights stored in half precision, computed in float.
 """
 
@@ -53,8 +55,8 @@ def work(job: Mapping[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
     Returns the recipe's name, the part of the network with float activations, and the distance.
     """
     data = Path(job["source"]).read_bytes()
-    if job["scheme"] in ("dynamic", "fp16"):
-        chosen = _dynamic(data) if job["scheme"] == "dynamic" else _half(data)
+    if job["scheme"] in DATA_FREE:
+        chosen = DATA_FREE[job["scheme"]](data)
     else:
         images, held_out = (np.load(job[name], allow_pickle=False) for name in ("pictures", "held_out"))
         candidates = _static(data, images, job["scheme"] == "mixed", tell)
@@ -158,6 +160,17 @@ def _dynamic(data: bytes) -> Candidate:
     return Candidate(_packed(made), "dynamic, per-channel", 1.0)
 
 
+def _weights(data: bytes) -> Candidate:
+    from ai_edge_quantizer.qtyping import TFLOperationName as Kind
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    recipe = RecipeManager()
+    for kind in WEIGHTED:
+        recipe.add_weight_only_config(".*", Kind(kind), 8)
+    made = Network(_run(data, recipe, None))
+    return Candidate(_packed(made), "weights per-channel", 1.0)
+
+
 def _half(data: bytes) -> Candidate:
     from ai_edge_quantizer.qtyping import TFLOperationName as Kind
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -166,6 +179,10 @@ def _half(data: bytes) -> Candidate:
     recipe.add_weight_only_config(".*", Kind.ALL_SUPPORTED, 16, algorithm_key="float_casting")
     made = Network(_run(data, recipe, None))
     return Candidate(_packed(made), "weights in half precision", 1.0)
+
+
+# scheme → recipe, of those that need no pictures
+DATA_FREE: dict[str, Callable[[bytes], Candidate]] = {"dynamic": _dynamic, "weights": _weights, "fp16": _half}
 
 
 def _grain(kind: str) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class QatOptions:
     """epochs: passes over the training split. lr: peak learning rate (weights and scales are measured in
     their own ranges, so one rate suits all networks). distill_weight: share of the float model's answers in
     the loss, against the labels. learn_scales: whether the activations' scales are trained. augment: as in
-    ``TrainConfig`` (auto: as the model was trained, where its file says so). threads: 0: all cores."""
+    ``TrainConfig`` (auto: as the model was trained, where its file says so). threads: 0: all cores. unsure:
+    train also where integers may hold and the pictures are too few to tell."""
 
     epochs: int = 5
     lr: float = 1e-3
@@ -64,6 +65,7 @@ class QatOptions:
     augment: str = "auto"
     threads: int = 0
     seed: int = 0
+    unsure: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.epochs <= 1000:

@@ -235,7 +235,7 @@ def test_models_that_cannot_be_quantised_are_named(source: Path, tmp_path: Path,
 def test_flags_fit_the_file(tmp_path: Path, capsys: Told) -> None:
     for model, flags, said in (
         ("m.onnx", ["--scheme", "fp16"], "--scheme is for .tflite"),
-        ("m.tflite", ["--precision", "int8"], "--precision is for .onnx"),
+        ("m.tflite", ["--precision", "int8", "--scheme", "static"], "not both"),
         ("m.tflite", ["--no-mixed"], "--no-mixed is for .onnx"),
         ("m.tflite", ["--sensitivity"], "--sensitivity is for .onnx"),
         ("m.tflite", ["--qat"], "--qat is for .onnx"),

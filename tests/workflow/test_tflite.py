@@ -18,6 +18,7 @@ from imago.edge_runtime.engines.litert import LiteRtEngine
 from imago.edge_runtime.engines.tflite_file import network_of
 from imago.edge_runtime.types import Frame
 from imago.export.tflite_graph import Network
+from imago.quantize.choice import rank
 from imago.quantize.session import QuantiseOptions
 from imago.quantize.tflite import SCHEMES, quantise_tflite
 from imago.train.config import TrainConfig
@@ -109,18 +110,48 @@ def test_every_scheme_holds_its_accuracy(
             np.abs(small.predict(f).probabilities - large.predict(f).probabilities).max() for f in frames()
         ]
         assert max(differences) < 0.15
+    if scheme == "weights":
+        assert small.spec.precision == "int8-weights"
+        assert {"CONV_2D", "FULLY_CONNECTED", "SOFTMAX"} <= set(report.float_operators)
     if scheme in ("static", "mixed"):
         assert report.float_operators == {"SOFTMAX": 1}
         assert small.engine.input_dtype == "uint8"
         assert Network(network_of(target)).kinds()[0] == "QUANTIZE"
 
 
+def test_integers_that_do_not_pay_give_way_to_int8_weights(
+    run: tuple[Path, Path], exported: Path, tmp_path: Path
+) -> None:
+    """``auto``: both versions are measured unless integers pass, and the better one is written."""
+    target = tmp_path / "small.tflite"
+    report = quantise_tflite(exported, run[0], target, QuantiseOptions(calibration=32, runs=20))
+    first, *more = report.measured
+    assert first.precision == "int8"
+    assert [m.precision for m in more] == ([] if first.passes(0.5) else ["int8-weights"])
+    with Classifier(target) as small:
+        assert small.spec.precision == report.precision
+    chosen = min(report.measured, key=lambda m: rank(m, 0.5))
+    assert (report.precision, report.int8_us) == (chosen.precision, chosen.us)
+
+
 def test_commands_answer_in_json(run: tuple[Path, Path], exported: Path, tmp_path: Path) -> None:
     need_converter()
     small = tmp_path / "s.tflite"
-    done = imago("quantize", str(exported), "--calibrate", str(run[0]), "-o", str(small), "--json", "-")
+    done = imago(
+        "quantize",
+        str(exported),
+        "--calibrate",
+        str(run[0]),
+        "-o",
+        str(small),
+        "--json",
+        "-",
+        "--precision",
+        "int8",
+    )
     answer = json.loads(done.stdout)
     assert done.returncode == (0 if answer["recommended"] else 1)
+    assert answer["precision"] == "int8"
     assert answer["float_operators"] == {"SOFTMAX": 1}
     measured = imago("evaluate", str(small), str(run[0]), "--json", "-")
     assert json.loads(measured.stdout)["n"] > 0

@@ -49,7 +49,7 @@ class CompressOptions:
             for engine in self.engines:
                 for precision in (PRECISIONS[0], *smaller):
                     recipe = Recipe(macs, engine, precision)
-                    if not recipe.plain and (engine, precision) != ("tflite", "int8-weights"):
+                    if not recipe.plain:
                         yield recipe
 
     def making(self) -> dict[str, Any]:

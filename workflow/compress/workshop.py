@@ -72,26 +72,22 @@ class Workshop:
     def _quantise(self, recipe: Recipe, path: Path) -> None:
         """From the float file of the same network and format."""
         source = self.file(replace(recipe, precision="fp32"))
-        if recipe.precision == "int8-weights":
+        if recipe.precision == "int8-weights" and recipe.engine == "onnx":
             _store_weights_as_int8(source, path, self.dataset)
             return
         options = QuantiseOptions(
             calibration=self.options.calibration,
             max_drop=self.options.gates.max_drop,
             data=Run.load(self.source).config.data,
-            precision="int8",  # stored weights alone are a candidate of their own
+            precision="int8-weights" if recipe.precision == "int8-weights" else "int8",
         )
         if recipe.engine == "tflite":
             quantise_tflite(source, self.dataset.root, path, options)
             return
-        start = path.with_name(f"{path.stem}.start.onnx")  # ``path`` is there when it is the final one
-        report = quantise_file(source, self.dataset.root, start, options)
-        if self.options.qat_epochs and report.drop.verdict(options.max_drop) == "fail":
-            trained = QatOptions(epochs=self.options.qat_epochs, threads=self.options.threads)
-            quantise_file(source, self.dataset.root, path, replace(options, qat=trained), say=self.say)
-            start.unlink()
-        else:
-            start.replace(path)
+        if self.options.qat_epochs:
+            training = QatOptions(epochs=self.options.qat_epochs, threads=self.options.threads, unsure=False)
+            options = replace(options, qat=training)
+        quantise_file(source, self.dataset.root, path, options, say=self.say)
 
     def seconds_left(self, recipes: Sequence[Recipe]) -> float:
         """A guess from what similar steps took, and from how long an epoch of the run took."""
