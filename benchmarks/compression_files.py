@@ -28,13 +28,15 @@ BF16 = "--precision bf16"
 
 @dataclass(frozen=True)
 class Subject:
-    """One network on one data set. train, prune: flags of the commands. tuned: epochs of all retraining."""
+    """One network on one data set. train, prune: flags of the commands. tuned: epochs of all retraining.
+    teacher: network whose run, on the same data, the retraining learns from (none: the unpruned one)."""
 
     data: str
     model: str
     train: str
     prune: str
     tuned: int
+    teacher: str = ""
 
     @property
     def name(self) -> str:
@@ -46,7 +48,14 @@ class Subject:
 # picture was seen.
 SUBJECTS = (
     Subject("mnist", "lenet5", "", "--size 24kB --precision int8 --epochs 20", 28),
-    Subject("cifar10_jpg", "mobilenet_v2", "--size 64 --stem 0 --epochs 12", "--macs 0.35 --epochs 6", 8),
+    Subject(
+        "cifar10_jpg",
+        "mobilenet_v2",
+        "--size 64 --stem 0 --epochs 12",
+        "--macs 0.18 --epochs 20",
+        28,
+        "resnet18",
+    ),
     Subject(
         "cifar10_jpg", "mobilenet_v3_small", "--size 64 --stem 0 --epochs 14", "--macs 0.5 --epochs 8", 12
     ),
@@ -103,8 +112,17 @@ class Maker:
         if run.with_name("pruned.pruning").exists():
             imago("prune", "--resume", str(run))
         elif not (run / "metrics.json").exists():
-            imago("prune", str(source), "-o", str(run), "--threads", "1", *self.subject.prune.split())
+            flags = self.subject.prune.split()
+            if self.subject.teacher:
+                flags += ["--teacher", str(self._teacher())]
+            imago("prune", str(source), "-o", str(run), "--threads", "1", *flags)
         return run
+
+    def _teacher(self) -> Path:
+        """The teacher's run."""
+        same = (s for s in SUBJECTS if (s.data, s.model) == (self.subject.data, self.subject.teacher))
+        subject = next(same)
+        return Maker(subject, self.data, self.folder.parent / subject.name).run()
 
     def usual_pruned(self) -> Path:
         """One-shot magnitude pruning to the MACs of ours, fine-tuned on the labels."""

@@ -134,7 +134,7 @@ class _Job:
     @cached_property
     def wanted(self) -> npt.NDArray[np.int64]:
         """The float network's answers to the gate's pictures."""
-        return engine_probabilities(self.engine, self.gate.images).argmax(1)
+        return np.asarray(engine_probabilities(self.engine, self.gate.images).argmax(1), np.int64)
 
     def version(self, scheme: Scheme) -> Quantised:
         """Made by the worker, measured here."""
