@@ -64,8 +64,10 @@ def agreement(module: GraphModule, model: onnx.ModelProto, images: np.ndarray) -
 
 
 def stepped(module: GraphModule, images: np.ndarray) -> None:
-    """One step of Adam on everything that is trained; nothing may be left without a gradient."""
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=0.003)
+    """One step of Adam at the product's own rate on everything that is trained; nothing may be left without
+    a gradient."""
+    rate = QatOptions().lr
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=rate)
     logits = module(torch.from_numpy(images[:16]).float())
     torch.nn.functional.cross_entropy(logits, torch.arange(16) % 6).backward()
     asleep = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
@@ -133,13 +135,13 @@ def test_layers_that_stay_float_are_trained_as_floats(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """150 and 40 real pictures of each of ten classes."""
+    """100 and 30 real pictures of each of ten classes."""
     root = tmp_path_factory.mktemp("cifar")
     taken: dict[str, int] = {}
     with zipfile.ZipFile(need_data("cifar10_jpg.zip")) as packed:
         for entry in sorted(packed.namelist()):
             folder = "/".join(entry.split("/")[-3:-1])
-            if not entry.endswith(".jpg") or taken.get(folder, 0) >= (150 if "train" in folder else 40):
+            if not entry.endswith(".jpg") or taken.get(folder, 0) >= (100 if "train" in folder else 30):
                 continue
             taken[folder] = taken.get(folder, 0) + 1
             target = root / folder / entry.rsplit("/", 1)[-1]
@@ -157,7 +159,7 @@ def test_trained_networks_on_real_pictures(name: str, cifar: Path, tmp_path: Pat
     """torch's arithmetic is the engine's on pictures nobody trained on, before and after a step of training,
     and the fused engine's answers are near the float network's."""
     size = 0 if name == "lenet5" else 32
-    train(cifar, TrainConfig(model=name, size=size, epochs=8, batch_size=32, threads=2), tmp_path / "run")
+    train(cifar, TrainConfig(model=name, size=size, epochs=4, batch_size=32, threads=2), tmp_path / "run")
     source = export_run(tmp_path / "run").model
     with Classifier(source) as classifier:
         spec, data = classifier.spec, load_dataset(cifar)
