@@ -58,6 +58,12 @@ def _parser() -> Parser:
     )
     work.add_argument("--formats", nargs="+", choices=("onnx", "tflite"), default=["onnx"], help="(onnx)")
     work.add_argument("--epochs", type=int, default=0, help=tr("of retraining (default: half of the run's)"))
+    work.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help=tr("run to learn from while retraining, such as a larger one"),
+    )
     work.add_argument("--count", type=int, default=256, help=tr("calibration pictures (%(default)s)"))
     work.add_argument(
         "--qat-epochs", type=int, default=3, help=tr("of fine-tuning where int8 loses too much (%(default)s)")
@@ -83,6 +89,7 @@ def _options(args: argparse.Namespace) -> CompressOptions:
         calibration=args.count,
         qat_epochs=args.qat_epochs,
         threads=args.threads,
+        teacher=str(args.teacher.resolve()) if args.teacher is not None else None,
     )
 
 

@@ -18,6 +18,7 @@ class CompressOptions:
     keep. engines: file formats. epochs: of retraining after pruning (0: half of the run's own).
     calibration: training pictures that set int8 ranges. qat_epochs: of quantisation-aware fine-tuning
     where int8 misses the gate (0: none). runs: timed calls of each file. threads: of training (0: all).
+    teacher: run whose answers retraining learns from (None: the run that is compressed).
     """
 
     gates: Gates = field(default_factory=Gates)
@@ -29,6 +30,7 @@ class CompressOptions:
     qat_epochs: int = 3
     runs: int = 300
     threads: int = 0
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         for share in self.macs:
@@ -58,4 +60,5 @@ class CompressOptions:
             "epochs": self.epochs,
             "calibration": self.calibration,
             "qat_epochs": self.qat_epochs,
+            **({"teacher": self.teacher} if self.teacher else {}),
         }

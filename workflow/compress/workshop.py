@@ -65,7 +65,8 @@ class Workshop:
         if workspace(folder).exists():
             resume_pruning(folder, say=self.say)
         elif not (folder / WEIGHTS).is_file():
-            options = PruneOptions(macs=macs, epochs=self.options.epochs, threads=self.options.threads)
+            own = self.options
+            options = PruneOptions(macs=macs, epochs=own.epochs, threads=own.threads, teacher=own.teacher)
             prune(self.source, options, folder, data=self.dataset.root, say=self.say)
         return folder
 

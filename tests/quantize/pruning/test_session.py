@@ -114,6 +114,23 @@ def test_it_can_be_trained_on_and_pruned_again(trained: Path, pruned: Path, tmp_
     assert Run.load(tmp_path / "again").load_module(tmp_path / "again")
 
 
+def test_another_run_can_teach(trained: Path, tmp_path: Path) -> None:
+    """A larger network that knows the same classes; one that knows others is refused, nothing is written."""
+    data = trained.parent / "stripes"
+    larger = TrainConfig(model="resnet18", size=32, epochs=1, batch_size=16, threads=1)
+    train(data, larger, tmp_path / "larger")
+    options = PruneOptions(macs=0.5, teacher=str(tmp_path / "larger"), **QUICK | {"steps": 1, "epochs": 1})
+    out = prune(trained, options, tmp_path / "taught").folder
+    assert Run.load(out).config.teacher == tmp_path / "larger"
+    assert Run.load(out).lineage["teacher"]["model"] == "resnet18"
+    (striped_folders(tmp_path / "others") / "across").rename(tmp_path / "others" / "other")
+    train(tmp_path / "others", TrainConfig(epochs=1, batch_size=16, threads=1), tmp_path / "stranger")
+    with pytest.raises(InputError, match="knows other classes"):
+        prune(trained, PruneOptions(macs=0.5, teacher=str(tmp_path / "stranger")), tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+    assert not workspace(tmp_path / "no").exists()
+
+
 def test_intermediate_steps_never_see_the_test_split(trained: Path, tmp_path: Path) -> None:
     out, seen = tmp_path / "out", []
 
