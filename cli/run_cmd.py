@@ -143,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     out = Output(args.json)
-    from imago.edge_runtime.malloc import one_arena
+    from imago.edge_runtime.malloc import one_arena, settle
 
     one_arena()  # before there are threads
     apply_tuned(args)
@@ -156,6 +156,7 @@ def main(argv: Sequence[str]) -> int:
         source = opener()
         try:
             loop = _loop(args, classifier, source, opener if is_camera(args.source) else None, out)
+            settle()
             with stopping_on_signals(loop):
                 out.say(
                     tr(

@@ -1,8 +1,10 @@
 """From frames to answers and visits: whole frames, moving regions, or whichever the scene is made for.
 
 ``off``: the whole frame is classified, every time. ``on``: only what moves, in full resolution; nothing
-runs while nothing moves. ``auto`` begins with whole frames and keeps to them while something that fills the
-picture moves, or has not left yet; otherwise it is like ``on``.
+runs while nothing moves; but while most of the picture keeps changing (a bee on a swaying thistle, close up)
+there is no background to tell it from, and whole frames are classified until there is. ``auto`` begins with
+whole frames and keeps to them while something that fills the picture moves, or has not left yet; otherwise
+it is like ``on``.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from imago.edge_runtime.types import Box, Frame, Prediction, Subject
 
 Mode = Literal["auto", "on", "off"]
 MODES: tuple[Mode, ...] = ("auto", "on", "off")
-MOSTLY, HARDLY = 0.5, 0.1  # shares of the last while at which ``auto`` changes over
+MOSTLY, HARDLY = 0.5, 0.1  # shares of the last while at which it changes over
 BLANK_S = 0.2  # a picture that went black so short a time ago cannot make a visit, and looking costs 20 µs
 SAMPLE = 8  # every eighth pixel of every eighth row tells whether a picture is blank
 
@@ -83,7 +85,7 @@ class Watch:
         self._mode = mode
         self._clueless = Prediction(np.full(len(labels), 1 / len(labels), np.float32), labels)
         self._pursuit = None if mode == "off" else Pursuit(self._ask, self._motion, self._decisions)
-        self._fills = _Evidence(self._motion.auto_s / 2)
+        self._fills = _Evidence(self._motion.auto_s / 2, 0.0 if mode == "on" else 1.0)
         self._filled: float | None = None
         self._looks_at_all = mode != "on"
         self._answers: list[Prediction] = []
@@ -173,10 +175,10 @@ class Watch:
         return answer
 
     def _choose(self, motion: Motion, now: float) -> list[Visit]:
-        """``auto``: whole frames while something that fills the picture moves, or its visit lasts; but no
-        visit that nothing has moved in for ``still_s``: a model may be sure of an empty garden.
+        """Whole frames while something that fills the picture moves. ``auto`` also while its visit lasts,
+        but no visit that nothing has moved in for ``still_s``: a model may be sure of an empty garden.
         """
-        if self._mode != "auto" or self._pursuit is None:
+        if self._pursuit is None:
             return []
         fills = self._fills.add(motion.fills, now)
         if motion.fills or self._filled is None:
@@ -184,7 +186,7 @@ class Watch:
         if not self._looks_at_all and fills > MOSTLY:
             self._looks_at_all = True
             return self._whole.adopt(self._pursuit.finish())
-        forgotten = now - self._filled > self._motion.still_s
+        forgotten = self._mode == "on" or now - self._filled > self._motion.still_s
         if self._looks_at_all and fills < HARDLY and (forgotten or not self._whole.open):
             self._looks_at_all = False
             return self._whole.finish()
@@ -225,10 +227,10 @@ class _Clock:
 
 
 class _Evidence:
-    """How much of the last while a thing was so, 0 to 1, forgetting with a time constant; at first 1."""
+    """How much of the last while a thing was so, 0 to 1, forgetting with a time constant."""
 
-    def __init__(self, time_constant_s: float) -> None:
-        self._tau, self._value, self._time = time_constant_s, 1.0, math.nan
+    def __init__(self, time_constant_s: float, first: float) -> None:
+        self._tau, self._value, self._time = time_constant_s, first, math.nan
 
     def add(self, so: bool, now: float) -> float:
         """The share after one more observation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import cv2
 import numpy as np
 
 from imago.edge_runtime.types import Frame, Prediction
@@ -56,3 +57,38 @@ def test_a_look_tells_when_its_answer_was_there() -> None:
     look = watch.look(shown(NOISE, 0))
     assert before <= look.answered_ns <= time.monotonic_ns()
     assert Watch(Sure(), LABELS).look(shown(NIGHT, 0)).answered_ns == 0
+
+
+GROUND = cv2.GaussianBlur(RNG.integers(0, 256, (400, 500), np.uint8), (0, 0), 6)
+GROUND = cv2.normalize(GROUND, None, 20, 230, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+
+
+def close_up(index: int, *, swaying: bool) -> Frame:
+    """A flower head that fills the picture; on a windy day it is somewhere else in every frame."""
+    x, y = (90 + 80 * np.sin(index * 1.3), 70 + 60 * np.cos(index * 0.9)) if swaying else (90, 70)
+    part = GROUND[round(y) : round(y) + 240, round(x) : round(x) + 320]
+    noise = np.random.default_rng(index).normal(0, 1.5, part.shape)
+    return shown(np.clip(part + noise, 0, 255).astype(np.uint8), index)
+
+
+def test_on_looks_at_whole_frames_while_everything_moves() -> None:
+    """There is no background to tell the bee from: a search for regions alone would be blind for ever."""
+    sure = Sure()
+    watch = Watch(sure, LABELS, mode="on")
+    looks = [watch.look(close_up(index, swaying=True)) for index in range(3 * FPS)]
+    assert looks[-1].calls == 1
+    (event,) = watch.finish()
+    assert event.top[0].label == "ant"
+    assert event.box is None
+    assert event.duration_s > 1
+
+
+def test_on_leaves_a_still_picture_alone_from_the_first_frame_and_after_a_gust() -> None:
+    sure = Sure()
+    watch = Watch(sure, LABELS, mode="on")
+    gust = range(3 * FPS, 5 * FPS)
+    for index in range(12 * FPS):
+        watch.look(close_up(index, swaying=index in gust))
+    assert sure.asked
+    assert min(sure.asked) >= gust.start
+    assert max(sure.asked) < 9 * FPS
