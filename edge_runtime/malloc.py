@@ -26,8 +26,8 @@ def one_arena() -> None:
 def settle() -> None:
     """Give back what starting up has left lying about, before the loop grows the heap beside it.
 
-    argparse's parsers are cycles, and a loading engine leaves its copy of the file. What is left will stay, and
-    is taken out of the collector's rounds.
+    argparse's parsers are cycles, and a loading engine leaves its copy of the file. What is left will stay:
+    it is taken out of the collector's rounds.
     """
     gc.collect()
     gc.freeze()
