@@ -119,8 +119,9 @@ def _watch_flags(p: argparse.ArgumentParser) -> None:
         choices=MODES,
         default="auto",
         help=tr(
-            "on: classify only what moves, in full resolution; off: always the whole picture; "
-            "auto: the whole picture while something that fills it moves (auto)"
+            "on: classify only what moves, in full resolution, and the whole picture while all of it moves; "
+            "off: always the whole picture; auto: the whole picture at the start and while something that "
+            "fills it moves or stays (auto)"
         ),
     )
     group.add_argument(
