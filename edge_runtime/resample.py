@@ -19,6 +19,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from imago.edge_runtime.types import F32, U8
 
@@ -133,8 +134,18 @@ class _Halver:
 
 
 def _halve_numpy(image: U8) -> U8:
-    pairs = image[0::2].astype(np.uint16)
-    pairs += image[1::2]
+    """Colour plane by plane: an innermost axis of three costs 2.5 times as long."""
+    pairs = np.add(image[0::2], image[1::2], dtype=np.uint16)
+    if image.ndim == 2:
+        return _means(pairs)
+    half = np.empty((pairs.shape[0], pairs.shape[1] // 2, image.shape[2]), np.uint8)
+    for channel in range(image.shape[2]):
+        half[:, :, channel] = _means(pairs[:, :, channel])
+    return half
+
+
+def _means(pairs: npt.NDArray[np.uint16]) -> U8:
+    """From sums of two rows to means of 2×2, halves rounded up."""
     sums = pairs[:, 0::2] + pairs[:, 1::2]
     sums += 2
     sums >>= 2
@@ -143,7 +154,7 @@ def _halve_numpy(image: U8) -> U8:
 
 # ITU-R BT.601 luma in 1/32768, OpenCV's own fixed-point weights: r, g, b; they sum to 32768.
 LUMA = (9798, 19235, 3735)
-BAND = 1 << 15  # pixels
+BAND = 1 << 14  # pixels
 
 
 def to_gray(image: U8, color: str) -> U8:
@@ -156,18 +167,15 @@ def to_gray(image: U8, color: str) -> U8:
 
 
 def _gray_numpy(image: U8, color: str) -> U8:
-    """In bands of rows: the sums of a whole 640×480 picture would take 2.5 MB."""
-    weights = LUMA if color == "rgb" else LUMA[::-1]
+    """A matrix product, exact as in ``resize``; in bands of rows, since floats take twelve bytes a pixel."""
+    weights = np.array(LUMA if color == "rgb" else LUMA[::-1], np.float32) * np.float32(1 / (1 << 15))
     gray = np.empty(image.shape[:2], np.uint8)
     rows = max(1, BAND // max(1, image.shape[1]))
     for top in range(0, image.shape[0], rows):
         band = image[top : top + rows]
-        sums = band[..., 0] * np.uint32(weights[0])
-        sums += band[..., 1] * np.uint32(weights[1])
-        sums += band[..., 2] * np.uint32(weights[2])
-        sums += np.uint32(1 << 14)
-        sums >>= np.uint32(15)
-        gray[top : top + rows] = sums
+        gray[top : top + rows] = _to_bytes(band.astype(np.float32).reshape(-1, 3) @ weights).reshape(
+            band.shape[:2]
+        )
     return gray
 
 
