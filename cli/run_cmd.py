@@ -119,8 +119,9 @@ def _watch_flags(p: argparse.ArgumentParser) -> None:
         choices=MODES,
         default="auto",
         help=tr(
-            "on: classify only what moves, in full resolution; off: always the whole picture; "
-            "auto: the whole picture while something that fills it moves (auto)"
+            "on: classify only what moves, in full resolution, and the whole picture while all of it moves; "
+            "off: always the whole picture; auto: the whole picture at the start and while something that "
+            "fills it moves or stays (auto)"
         ),
     )
     group.add_argument(
@@ -143,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     out = Output(args.json)
-    from imago.edge_runtime.malloc import one_arena
+    from imago.edge_runtime.malloc import one_arena, settle
 
     one_arena()  # before there are threads
     apply_tuned(args)
@@ -156,6 +157,7 @@ def main(argv: Sequence[str]) -> int:
         source = opener()
         try:
             loop = _loop(args, classifier, source, opener if is_camera(args.source) else None, out)
+            settle()
             with stopping_on_signals(loop):
                 out.say(
                     tr(

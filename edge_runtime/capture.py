@@ -55,17 +55,18 @@ class _Run:
             return
         if hasattr(source, "wanted"):  # it can pass over a frame before it is decoded
             source.wanted = self._wanted
+        slot = self._slot
         for frame in source:
-            if self._unwanted():
+            if self.given_up:
                 frame.release()
                 source.close()
                 return
-            self.heard = time.monotonic()
-            self.delivered += 1
-            if not self._slot.wanted():
+            if not slot.wanted():
                 frame.release()
-            elif not self._slot.put(frame):
+            elif not slot.put(frame):
                 return
+            self.heard = time.monotonic()  # after the frame is on its way
+            self.delivered += 1
 
     def _unwanted(self) -> bool:  # a call, since another thread sets it meanwhile
         return self.given_up

@@ -220,10 +220,10 @@ class Loop:
             )
 
     def _take_in(self, frame: Frame) -> None:
-        start = time.perf_counter_ns()
+        start = time.monotonic_ns()
         look = self._looker.look(frame)
-        latency = time.perf_counter_ns() - start
-        now = time.monotonic_ns()
+        now = look.answered_ns or time.monotonic_ns()
+        latency = now - start
         age = max(0, now - frame.timestamp_ns) if frame.timestamp_ns else latency
         self._age.add(age)
         if look.calls:
@@ -274,7 +274,7 @@ class _Plain:
 
     def look(self, frame: Frame) -> Look:
         """See ``Looker.look``."""
-        return Look(self._predictor.predict(frame), (), (), 1)
+        return Look(self._predictor.predict(frame), (), (), 1, time.monotonic_ns())
 
     def finish(self) -> tuple[Event, ...]:
         """See ``Looker.finish``."""

@@ -15,12 +15,16 @@ path has a resize of its own. The order of steps:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imago.edge_runtime.resample import resize, split_planes, to_gray
+from imago.edge_runtime.resample import Step, resizing, split_planes, to_gray
 from imago.edge_runtime.spec import InputSpec
 from imago.edge_runtime.types import U8, Frame
 
@@ -68,75 +72,79 @@ def _crop(spec: InputSpec, width: int, height: int) -> tuple[int, int]:
 
 
 class Preprocessor:
-    """``InputSpec`` turned into a function of frames; keeps no state between frames."""
+    """``InputSpec`` turned into a function of frames.
+
+    ``tensor`` works out the steps for one shape and colour of frames once, since a camera's frames are alike,
+    and keeps their memory: it is not for several threads at once.
+    """
 
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
-        self._float = spec.dtype == "float32"
         self._mean = np.asarray(spec.mean or (0.0,), np.float32)
         self._std = np.asarray(spec.std or (1.0,), np.float32)
-        self._windows: dict[tuple[int, ...], Window] = {}
+        self._steps: list[Callable[[U8], Any]] = []
+        self._steps_for: tuple[tuple[int, ...], str] | None = None
+        self._out: npt.NDArray[np.generic] | None = None
 
     def pixels(self, frame: Frame) -> U8:
         """uint8 ``(height, width, channels)`` in ``spec.color`` order: what the training cache stores."""
-        spec = self.spec
-        image, color = self._fitted(frame)
-        if spec.channels == 1:
-            return image[:, :, None]
-        if color == "gray":
-            return np.repeat(image[:, :, None], 3, axis=2)
-        return image if color == spec.color else np.ascontiguousarray(image[:, :, ::-1])
+        image = frame.image
+        for step in self._fitting(image.shape, frame.color):
+            image = step(image)
+        return self._ordered(image, frame.color)
 
     def tensor(self, frame: Frame, out: npt.NDArray[np.generic] | None = None) -> npt.NDArray[np.generic]:
         """The input tensor: ``spec.shape``, ``spec.dtype``. Written into ``out`` where one is given."""
         if out is None:
             out = np.empty(self.spec.shape, self.spec.dtype)
-        if self._float:
-            self._normalised(frame, out)
-        else:
-            self._raw(frame, out)
+        image: Any = frame.image
+        if self._out is not out or self._steps_for != (image.shape, frame.color):
+            self._steps = [*self._fitting(image.shape, frame.color, keep=True), self._into(out, frame.color)]
+            self._out, self._steps_for = out, (image.shape, frame.color)
+        for step in self._steps:
+            image = step(image)
         return out
 
-    def _raw(self, frame: Frame, out: npt.NDArray[np.generic]) -> None:
+    def _fitting(self, shape: tuple[int, ...], color: str, *, keep: bool = False) -> list[Step]:
+        """Steps that cut and resize a frame: ``(H, W)`` grey, or ``(H, W, 3)`` in the frame's own order."""
         spec = self.spec
-        image, color = self._fitted(frame)
-        if spec.channels == 1:
-            out[0, 0 if spec.layout == "nchw" else slice(None)] = (
-                image if spec.layout == "nchw" else image[:, :, None]
-            )
-        elif spec.layout == "nhwc":
-            source = image[:, :, None] if color == "gray" else image
-            np.copyto(out[0], source if color in ("gray", spec.color) else source[:, :, ::-1])
-        elif color == "gray":
-            np.copyto(out[0], image[None])
-        else:
-            planes = out[0] if color == spec.color else out[0, ::-1]
-            split_planes(image, planes)  # type: ignore[arg-type]
-
-    def _normalised(self, frame: Frame, out: npt.NDArray[np.generic]) -> None:
-        """Foreign float models: ``(pixel - mean) / std`` per channel, in float32."""
-        values = (self.pixels(frame).astype(np.float32) - self._mean) / self._std
-        np.copyto(out[0], values.transpose(2, 0, 1) if self.spec.layout == "nchw" else values)
-
-    def _fitted(self, frame: Frame) -> tuple[U8, str]:
-        """The frame cut and resized: ``(H, W)`` grey or ``(H, W, 3)``, with its colour order."""
-        spec, image, color = self.spec, frame.image, frame.color
-        w = self._window(image.shape)
-        image = image[w.top : w.top + w.height, w.left : w.left + w.width]
+        w = window(spec, shape[1], shape[0])
+        steps: list[Step] = []
+        if (w.height, w.width) != shape[:2]:
+            steps.append(itemgetter(np.s_[w.top : w.top + w.height, w.left : w.left + w.width]))
         if spec.channels == 1 and color != "gray":
-            image, color = to_gray(image, color), "gray"
-        image = resize(image, w.out_width, w.out_height)
+            steps.append(partial(to_gray, color=color))
+        steps += resizing(w.height, w.width, w.out_width, w.out_height, keep=keep)
         if (w.out_width, w.out_height) != spec.size:
-            image = self._bordered(image)
-        return image, color
+            steps.append(self._bordered)
+        return steps
 
-    def _window(self, shape: tuple[int, ...]) -> Window:
-        found = self._windows.get(shape)
-        if found is None:
-            if len(self._windows) >= 64:  # folders of photos have many shapes; a camera has one
-                self._windows.clear()
-            found = self._windows[shape] = window(self.spec, shape[1], shape[0])
-        return found
+    def _into(self, out: npt.NDArray[np.generic], color: str) -> Callable[[U8], object]:
+        """The last step: pixels of the right size go into the tensor, ``(H, W)`` or ``(H, W, 3)``."""
+        spec, target = self.spec, out[0]
+        if spec.dtype == "float32":
+            return partial(self._normalise, target, color)
+        planes: Any = target if spec.layout == "nchw" else target.transpose(2, 0, 1)
+        if spec.channels == 1 or color == "gray":
+            return partial(np.copyto, planes)  # one plane, or the same three times over
+        if color != spec.color:
+            planes = planes[::-1]
+        if spec.layout == "nchw":
+            return partial(split_planes, planes=tuple(planes))
+        return partial(np.copyto, planes.transpose(1, 2, 0))
+
+    def _normalise(self, target: npt.NDArray[np.generic], color: str, image: U8) -> None:
+        """Foreign float models: ``(pixel - mean) / std`` per channel, in float32."""
+        values = (self._ordered(image, color).astype(np.float32) - self._mean) / self._std
+        np.copyto(target, values.transpose(2, 0, 1) if self.spec.layout == "nchw" else values)
+
+    def _ordered(self, image: U8, color: str) -> U8:
+        """``(H, W)`` or ``(H, W, 3)`` as ``(H, W, channels)`` in ``spec.color`` order."""
+        if self.spec.channels == 1:
+            return image[:, :, None]
+        if image.ndim == 2:
+            return np.repeat(image[:, :, None], 3, axis=2)
+        return image if color == self.spec.color else np.ascontiguousarray(image[:, :, ::-1])
 
     def _bordered(self, image: U8) -> U8:
         spec = self.spec

@@ -12,6 +12,7 @@ import numpy.typing as npt
 Color = Literal["rgb", "bgr", "gray"]
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
+BYTE = np.dtype(np.uint8)  # comparing with the class makes one of it every time
 Box = tuple[int, int, int, int]  # left, top, width, height in pixels
 
 
@@ -40,7 +41,7 @@ class Frame:
 
     def __post_init__(self) -> None:
         shape = self.image.shape
-        if self.image.dtype != np.uint8:
+        if self.image.dtype != BYTE:
             raise ValueError(f"a frame holds uint8, not {self.image.dtype}")
         if not (len(shape) == 2 if self.color == "gray" else len(shape) == 3 and shape[2] == 3):
             raise ValueError(f"a {self.color} frame cannot have shape {shape}")

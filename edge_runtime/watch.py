@@ -1,8 +1,10 @@
 """From frames to answers and visits: whole frames, moving regions, or whichever the scene is made for.
 
 ``off``: the whole frame is classified, every time. ``on``: only what moves, in full resolution; nothing
-runs while nothing moves. ``auto`` begins with whole frames and keeps to them while something that fills the
-picture moves, or has not left yet; otherwise it is like ``on``.
+runs while nothing moves; but while most of the picture keeps changing (a bee on a swaying thistle, close up)
+there is no background to tell it from, and whole frames are classified until there is. ``auto`` begins with
+whole frames and keeps to them while something that fills the picture moves, or has not left yet; otherwise
+it is like ``on``.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from imago.edge_runtime.types import Box, Frame, Prediction, Subject
 
 Mode = Literal["auto", "on", "off"]
 MODES: tuple[Mode, ...] = ("auto", "on", "off")
-MOSTLY, HARDLY = 0.5, 0.1  # shares of the last while at which ``auto`` changes over
+MOSTLY, HARDLY = 0.5, 0.1  # shares of the last while at which it changes over
+BLANK_S = 0.2  # a picture that went black so short a time ago cannot make a visit, and looking costs 20 µs
 SAMPLE = 8  # every eighth pixel of every eighth row tells whether a picture is blank
 
 
@@ -42,13 +45,15 @@ class Predictor(Protocol):
 @dataclass(frozen=True, slots=True)
 class Look:
     """What one frame brought. prediction: the whole frame's answer, or the surest region's; all classes
-    alike where the model was not asked. calls: how often it was.
+    alike where the model was not asked. calls: how often it was. answered_ns: when its last answer was there,
+    on ``time.monotonic_ns``'s clock; 0 where it was not asked.
     """
 
     prediction: Prediction
     subjects: tuple[Subject, ...]
     events: tuple[Event, ...]
     calls: int
+    answered_ns: int = 0
 
 
 class Watch:
@@ -80,11 +85,13 @@ class Watch:
         self._mode = mode
         self._clueless = Prediction(np.full(len(labels), 1 / len(labels), np.float32), labels)
         self._pursuit = None if mode == "off" else Pursuit(self._ask, self._motion, self._decisions)
-        self._fills = _Evidence(self._motion.auto_s / 2)
+        self._fills = _Evidence(self._motion.auto_s / 2, 0.0 if mode == "on" else 1.0)
         self._filled: float | None = None
         self._looks_at_all = mode != "on"
         self._answers: list[Prediction] = []
+        self._answered = 0
         self._clock = _Clock(began)
+        self._blank, self._blank_asked = False, -math.inf
         self.ignored = self.unusable = 0
 
     @property
@@ -103,12 +110,13 @@ class Watch:
         Raises InputError where the region of interest lies outside of the first frame; a later frame of
         another size that it does not fit is passed over and counted in ``unusable``.
         """
-        self._answers = []
-        placed = self._placed(frame)
+        self._answers, self._answered = [], 0
+        placed = (frame, (0, 0)) if self._roi is None else self._placed(frame, self._roi)
         if placed is None:
             return Look(self._clueless, (), (), 0)
         view, offset = placed
-        self._clock.tick(view)
+        if not self._clock.ticked:
+            self._clock.begin(view)
         visits: list[Visit] = []
         subjects: tuple[Subject, ...] = ()
         motion = None if self._pursuit is None else self._pursuit.observe(view)
@@ -120,8 +128,8 @@ class Watch:
         elif self._pursuit is not None and motion is not None:
             visits += self._pursuit.pursue(view, motion, offset)
             subjects = self._pursuit.subjects(view.time_s)
-        best = max(self._answers, key=lambda answer: answer.confidence, default=self._clueless)
-        return Look(best, subjects, self._events(visits), len(self._answers))
+        events = self._events(visits) if visits else ()
+        return Look(self._surest(), subjects, events, len(self._answers), self._answered)
 
     def finish(self) -> tuple[Event, ...]:
         """End the visits under way; returns their events."""
@@ -130,11 +138,9 @@ class Watch:
             visits += self._pursuit.finish()
         return self._events(visits)
 
-    def _placed(self, frame: Frame) -> tuple[Frame, tuple[int, int]] | None:
-        if self._roi is None:
-            return frame, (0, 0)
+    def _placed(self, frame: Frame, roi: Roi) -> tuple[Frame, tuple[int, int]] | None:
         try:
-            return self._roi.view(frame)
+            return roi.view(frame)
         except InputError:
             if not self._clock.ticked:
                 raise
@@ -143,20 +149,36 @@ class Watch:
 
     def _answer(self, view: Frame, offset: tuple[int, int]) -> tuple[Prediction | None, Box | None]:
         """The answer for all of a view (None: it is blank), and its box where it is a part of the frame."""
-        prediction = None if is_blank(view, self._decisions.blank) else self._ask(view)
+        prediction = None if self._is_blank(view) else self._ask(view)
+        if self._roi is None:
+            return prediction, None
         height, width = view.image.shape[:2]
-        return prediction, None if self._roi is None else (*offset, width, height)
+        return prediction, (*offset, width, height)
+
+    def _is_blank(self, view: Frame) -> bool:
+        """``is_blank``, asked now and then only while there is something to see."""
+        since = view.time_s - self._blank_asked
+        if self._blank or view.name or not 0 <= since < BLANK_S:  # pictures of a folder are unrelated
+            self._blank, self._blank_asked = is_blank(view, self._decisions.blank), view.time_s
+        return self._blank
+
+    def _surest(self) -> Prediction:
+        """The surest answer about this frame."""
+        if len(self._answers) == 1:
+            return self._answers[0]
+        return max(self._answers, key=lambda answer: answer.confidence, default=self._clueless)
 
     def _ask(self, frame: Frame) -> Prediction:
         answer = self._predictor.predict(frame)
+        self._answered = time.monotonic_ns()
         self._answers.append(answer)
         return answer
 
     def _choose(self, motion: Motion, now: float) -> list[Visit]:
-        """``auto``: whole frames while something that fills the picture moves, or its visit lasts; but no
-        visit that nothing has moved in for ``still_s``: a model may be sure of an empty garden.
+        """Whole frames while something that fills the picture moves. ``auto`` also while its visit lasts,
+        but no visit that nothing has moved in for ``still_s``: a model may be sure of an empty garden.
         """
-        if self._mode != "auto" or self._pursuit is None:
+        if self._pursuit is None:
             return []
         fills = self._fills.add(motion.fills, now)
         if motion.fills or self._filled is None:
@@ -164,7 +186,7 @@ class Watch:
         if not self._looks_at_all and fills > MOSTLY:
             self._looks_at_all = True
             return self._whole.adopt(self._pursuit.finish())
-        forgotten = now - self._filled > self._motion.still_s
+        forgotten = self._mode == "on" or now - self._filled > self._motion.still_s
         if self._looks_at_all and fills < HARDLY and (forgotten or not self._whole.open):
             self._looks_at_all = False
             return self._whole.finish()
@@ -191,12 +213,11 @@ class _Clock:
         self._began = began
         self._recorded = self.ticked = False
 
-    def tick(self, frame: Frame) -> None:
-        """Look at a frame's time."""
-        if not self.ticked:
-            self.ticked, self._recorded = True, frame.media_s is not None
-            if self._began is None:
-                self._began = time.time() - frame.time_s
+    def begin(self, frame: Frame) -> None:
+        """Look at the first frame's time."""
+        self.ticked, self._recorded = True, frame.media_s is not None
+        if self._began is None:
+            self._began = time.time() - frame.time_s
 
     def wall(self, moment: float) -> float:
         """Unix time of ``Frame.time_s``. For a camera by the clock as it is set now."""
@@ -206,10 +227,10 @@ class _Clock:
 
 
 class _Evidence:
-    """How much of the last while a thing was so, 0 to 1, forgetting with a time constant; at first 1."""
+    """How much of the last while a thing was so, 0 to 1, forgetting with a time constant."""
 
-    def __init__(self, time_constant_s: float) -> None:
-        self._tau, self._value, self._time = time_constant_s, 1.0, math.nan
+    def __init__(self, time_constant_s: float, first: float) -> None:
+        self._tau, self._value, self._time = time_constant_s, first, math.nan
 
     def add(self, so: bool, now: float) -> float:
         """The share after one more observation."""

@@ -32,8 +32,9 @@ class Smoother:
         if self.value is None:
             self.value = row.astype(np.float64)
         else:
-            share = -math.expm1(-max(0.0, now - self._time) / self._tau)
-            self.value += share * (row - self.value)
+            step = row - self.value
+            step *= -math.expm1(-max(0.0, now - self._time) / self._tau)
+            self.value += step
         self._time = now
         return self.value
 

@@ -85,7 +85,7 @@ class Pursuit:
         elif change.blind:
             self._quiet_until = max(self._quiet_until, now + SWING_S)
         if change is None:
-            return Motion(picture, factor, None)
+            return Motion(picture, factor, None, blind=True)
         if change.blind or now < self._quiet_until:
             fills = float(change.mask.mean()) > self._options.global_share
             return Motion(picture, factor, change, blind=True, fills=fills)

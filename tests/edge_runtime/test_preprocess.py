@@ -98,3 +98,29 @@ def test_out_is_reused() -> None:
 def test_golden_bytes() -> None:
     """Pinned: these bytes are part of every trained model. A change needs a new name than imago-1."""
     assert golden.digest() == golden.GOLDEN
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_nothing_of_a_frame_is_left_in_the_next(fit: str, layout: str, dtype: str) -> None:
+    """One preprocessor, one tensor; frames of several shapes and colours, as a reopened camera gives."""
+    spec = InputSpec(16, 12, 3, "rgb", layout, fit, dtype=dtype)  # type: ignore[arg-type]
+    one, out = Preprocessor(spec), np.zeros(spec.shape, spec.dtype)
+    for seed, (w, h, color) in enumerate(
+        [(40, 70, "rgb"), (40, 70, "rgb"), (40, 70, "bgr"), (40, 70, "gray")] * 2
+    ):
+        picture = frame(w + (seed > 3), h, color, seed)
+        fresh = Preprocessor(spec)
+        assert np.array_equal(one.tensor(picture, out), fresh.tensor(picture))
+        assert np.array_equal(one.pixels(picture), fresh.pixels(picture))
+
+
+def test_pixels_are_memory_of_their_own() -> None:
+    """The training cache keeps them."""
+    preprocessor = Preprocessor(InputSpec(16, 16))
+    first = preprocessor.pixels(frame(64, 64, seed=1))
+    kept = first.copy()
+    preprocessor.pixels(frame(64, 64, seed=2))
+    preprocessor.tensor(frame(64, 64, seed=3))
+    assert np.array_equal(first, kept)

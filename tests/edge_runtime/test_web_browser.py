@@ -264,6 +264,20 @@ class _Foreign(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def test_a_camera_that_failed_is_told_at_once(browser: Browser) -> None:
+    """The loop knows within two seconds; the page does not wait until the picture is ten seconds old."""
+    state = {"down": True, "failures": 3, "stalls": 1, "reopened": 2, "downtime_s": 74.2}
+    with Camera() as camera, a_page(browser, locale="zh-CN") as page:
+        camera.visit(visit(0))
+        camera.page.status.provide("camera", lambda: dict(state))
+        opened(page, camera.url)
+        expect(page.locator("#health")).to_have_text("没有画面")
+        expect(page.locator("#figures dd.bad")).to_have_text("出错 3 次，共 1:14 无画面")
+        state["down"] = False
+        expect(page.locator("#health")).to_have_text("实时")
+        expect(page.locator("#figures dd.bad")).to_have_count(0)
+
+
 def test_a_silent_camera_and_a_program_that_ends_are_told(browser: Browser) -> None:
     with a_page(browser, complaints=[]) as page:
         with Camera(stale_s=1.0) as camera:
@@ -271,7 +285,11 @@ def test_a_silent_camera_and_a_program_that_ends_are_told(browser: Browser) -> N
             opened(page, camera.url)
             camera.stop.set()
             page.locator("#notice", has_text="No picture for").wait_for()
-            assert page.inner_text("#health") == "no picture"
+            assert page.inner_text("#health") == "no pictures"
+            assert page.locator("#caption").is_hidden()  # what was seen then is not there now
+            assert page.locator("#top li").count() == 0
+            assert page.locator("#boxes rect").count() == 0
+            accessible(page)
             port = camera.page.port
         page.locator("#notice", has_text="cannot be reached").wait_for()
         with Camera(f"localhost:{port}") as again:

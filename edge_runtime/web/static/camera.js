@@ -6,6 +6,15 @@ const SPEAK_MS = 4000;
 let shown = "";
 let spoken = { text: "", at: 0 };
 let last = null;
+let resting = false;
+
+/** An old picture is not shown as if it were now. */
+export function rest(so) {
+  $("view").classList.toggle("stale", so);
+  if (resting === so) return;
+  resting = so;
+  describe();
+}
 
 /** Show pictures for ever; while the page is hidden none are asked for. */
 export async function watch(lost) {
@@ -55,14 +64,12 @@ export function describe() {
   }
   $("label").textContent = text;
   $("sure").textContent = sure;
-  $("caption").hidden = false;
-  $("picture").alt = t("What the camera sees: {label}", { label: text });
-  bars($("top"), last.idle ? [] : last.top);
-  $("timing").textContent = last.idle
-    ? t("The model rests until something moves.")
-    : t("{latency} ms to answer, picture {age} ms old",
-      { latency: last.latency_ms.toFixed(1), age: last.age_ms.toFixed(0) });
+  $("caption").hidden = resting;
+  $("picture").alt = resting ? t("no pictures") : t("What the camera sees: {label}", { label: text });
+  bars($("top"), last.idle || resting ? [] : last.top);
+  $("timing").textContent = timing();
   boxes();
+  if (resting) return;
   const now = Date.now();
   if (text !== spoken.text && now - spoken.at > SPEAK_MS) {
     spoken = { text, at: now };
@@ -70,11 +77,19 @@ export function describe() {
   }
 }
 
+function timing() {
+  if (resting) return t("no pictures");
+  if (last.idle) return t("The model rests until something moves.");
+  return t("{latency} ms to answer, picture {age} ms old",
+    { latency: last.latency_ms.toFixed(1), age: last.age_ms.toFixed(0) });
+}
+
 function boxes() {
   const svg = $("boxes");
   svg.setAttribute("viewBox", `0 0 ${last.width} ${last.height}`);
   const size = Math.max(last.width, last.height) / 42;
-  svg.replaceChildren(...last.subjects.filter((subject) => subject.box).flatMap((subject) => {
+  const subjects = resting ? [] : last.subjects;
+  svg.replaceChildren(...subjects.filter((subject) => subject.box).flatMap((subject) => {
     const [x, y, width, height] = subject.box;
     const rect = drawn("rect", { x, y, width, height });
     if (subject.unknown) rect.classList.add("unknown");

@@ -37,7 +37,7 @@ function line(name, figures) {
 function trend() {
   $("trend").toggleAttribute("hidden", past.length < 5);
   if (past.length < 5) return;
-  const most = Math.max(...past.flat(), 1);
+  const most = 1.15 * Math.max(...past.flat(), 1);  // room above: a level line is not a border
   [["trend-50", 0], ["trend-99", 1]].forEach(([id, which]) => {
     const points = past.map((pair, n) =>
       `${(120 * n / (past.length - 1)).toFixed(1)},${(26 - 24 * pair[which] / most).toFixed(1)}`);

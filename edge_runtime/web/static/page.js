@@ -22,10 +22,10 @@ function header() {
   const info = getInfo();
   $("what").textContent = [info.model, info.source].filter(Boolean).join(" · ");
   document.title = `imago · ${info.model ?? ""}`;
-  const healthy = reached && (status?.healthy ?? true);
-  $("health").textContent = !reached ? t("not reachable") : healthy ? t("live") : t("no picture");
+  const healthy = reached && (status?.healthy ?? true) && !status?.camera?.down;
+  $("health").textContent = !reached ? t("not reachable") : healthy ? t("live") : t("no pictures");
   $("health").classList.toggle("bad", !healthy);
-  $("view").classList.toggle("stale", !healthy);
+  camera.rest(!healthy);
   let notice = "";
   if (!reached) notice = t("The camera program cannot be reached; trying again …");
   else if (!healthy) notice = t("No picture for {n} seconds. Is the camera connected?", { n: Math.round(status.last_frame_s) });
