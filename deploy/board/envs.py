@@ -29,6 +29,7 @@ from imago.edge_runtime.messages import tr
 UNPACKED = 4  # times the wheels' size, with compiled modules (measured: 3.2 for base, 3.6 with OpenCV)
 ONLINE_BYTES = 400_000_000
 PACKAGE = "imago-edge"
+QUIETLY = ("--disable-pip-version-check", "--no-input", "--quiet", "--no-cache-dir")
 WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{1,200}\.whl")
 
 
@@ -129,11 +130,7 @@ def _make(target: Path, house: Path, wanted: Wanted) -> None:
         shutil.rmtree(target, ignore_errors=True)
         _must([*base, "--without-pip", str(target)])
         pip = _foreign_pip(target, house)
-    extras = f"[{','.join(wanted.extras)}]" if wanted.extras else ""
-    index = [] if wanted.online else ["--no-index"]
-    common = ["--disable-pip-version-check", "--no-input", "--quiet", "--no-cache-dir"]
-    words = [*pip, "install", *common, *index, "--find-links", str(house), f"{PACKAGE}{extras}"]
-    reason = _run(words)
+    reason = _run([*pip, "install", *QUIETLY, *_what(house, wanted)])
     if reason:
         raise DeployError(
             "the packages could not be installed on the board ({reason}); without internet there, "
@@ -141,6 +138,15 @@ def _make(target: Path, house: Path, wanted: Wanted) -> None:
             reason=reason,
             python=f"{sys.version_info.major}.{sys.version_info.minor}, {platform.machine()}",
         )
+
+
+def _what(house: Path, wanted: Wanted) -> list[str]:
+    """A kit is a closed list: exactly its wheels are installed, and nothing is resolved on the board."""
+    if not wanted.online:
+        wheels = [str(house / name) for name in sorted(wanted.wheels) if not name.startswith("pip-")]
+        return ["--no-index", "--no-deps", *wheels]
+    extras = f"[{','.join(wanted.extras)}]" if wanted.extras else ""
+    return ["--find-links", str(house), f"{PACKAGE}{extras}"]
 
 
 def _foreign_pip(target: Path, house: Path) -> list[str]:
