@@ -19,7 +19,7 @@ from imago.edge_runtime.files import replacing
 HERE = Path(__file__).parent
 RUNTIME = (
     "__init__.py", "errors.py", "files.py", "fresh.py", "messages.py", "places.py", "system.py",
-    "bundle/*.py", "doctor/*.py", "web/address.py",
+    "bundle/*.py", "doctor/*.py", "records/schema.py", "web/address.py",
     "locale/zh.core.json", "locale/zh.doctor.json", "locale/zh.deploy.json", "locale/zh.web.json",
 )  # fmt: skip
 DATE = (1980, 1, 1, 0, 0, 0)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from imago.deploy.board import envs, examine, releases, runner, supervise, update
+from imago.deploy.board import envs, examine, home, releases, runner, supervise, update
 from imago.deploy.board.layout import Root, read_json, write_state
 from imago.deploy.board.releases import Item
 from imago.deploy.board.say import say, step
@@ -87,6 +87,8 @@ def apply(args: argparse.Namespace) -> int:
     if lost:
         raise DeployError("{name} is missing on the board, or damaged; push again", name=lost[0])
     env, made = envs.install(root, wanted, files)
+    if isinstance(job.get("trust"), str):
+        _keep_key(root, job["trust"].encode())
     return _release_and_switch(args, root, env, made, lambda: releases.make_release(
         root, manifest, env, job.get("signature")))  # fmt: skip
 
@@ -177,6 +179,24 @@ def repair(args: argparse.Namespace) -> int:
     return 0
 
 
+def events(args: argparse.Namespace) -> int:
+    """A consistent copy of the records' database, and what crops there are: for ``fetch``."""
+    say("result", files=home.snapshot(Root(args.root)))
+    return 0
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """The files that are named on standard input (a JSON list), one behind the other, as raw bytes."""
+    home.send(Root(args.root), json.loads(sys.stdin.buffer.read(MAX_JOB)))
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measure the model that runs, with the service paused."""
+    say("result", bench=home.measure(Root(args.root), _service(args)))
+    return 0
+
+
 def prune(args: argparse.Namespace) -> int:
     """See ``main``."""
     gone = releases.prune(Root(args.root), args.keep)
@@ -204,7 +224,7 @@ def execute(args: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": doctor, "plan": plan, "receive": receive, "apply": apply, "up": up, "install": install,
     "release": release, "switch": switch, "check": check, "rollback": rollback, "status": status,
-    "logs": logs, "repair": repair, "prune": prune, "settle": settle, "supervise": supervised,
+    "logs": logs, "events": events, "fetch": fetch, "bench": bench, "repair": repair, "prune": prune, "settle": settle, "supervise": supervised,
     "exec": execute,
 }  # fmt: skip
 
@@ -251,8 +271,13 @@ def _keep_agent(root: Root) -> None:
 
 def _trust(args: argparse.Namespace, root: Root) -> None:
     if args.trust is not None:
-        with replacing(root / "trusted.pub") as temporary:
-            temporary.write_bytes(_given(args.trust, "--trust").read_bytes()[:10_000])
+        _keep_key(root, _given(args.trust, "--trust").read_bytes())
+
+
+def _keep_key(root: Root, key: bytes) -> None:
+    """From now on only bundles signed with ``key`` are taken."""
+    with replacing(root / "trusted.pub") as temporary:
+        temporary.write_bytes(key[:10_000])
 
 
 def _given(path: Path | None, flag: str) -> Path:

@@ -12,6 +12,8 @@ check       is what runs well?
 rollback    back to the release before
 status      what runs, and how it is
 logs        what the service said
+events      (from imago deploy --events) list records; fetch: send them
+bench       measure the model that runs; the service pauses meanwhile
 repair      mend what a power cut left; start the service
 prune       remove old releases, and what nothing uses
 exec, settle, supervise    for the service itself
@@ -33,7 +35,7 @@ from imago.deploy.board.update import TIMEOUT_S
 __all__ = ["main", "python_of"]
 DEFAULT_ROOT = Path("/opt/imago")
 # Those that change something go on when the line is cut.
-DETACHED = {"apply", "up", "install", "release", "switch", "rollback", "repair", "prune"}
+DETACHED = {"apply", "up", "install", "release", "switch", "rollback", "repair", "prune", "bench"}
 
 
 def parser() -> argparse.ArgumentParser:

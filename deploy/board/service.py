@@ -50,6 +50,10 @@ class Service(Protocol):
         """Let nothing run, now and after a reboot."""
         ...
 
+    def pause(self) -> None:
+        """Let nothing run until ``restart``, or the next reboot."""
+        ...
+
     def state(self) -> State:
         """How it is."""
         ...
@@ -116,6 +120,10 @@ class Systemd:
         """See ``Service``."""
         _systemctl("disable", "--now", "--quiet", NAME, check=False)
 
+    def pause(self) -> None:
+        """See ``Service``."""
+        _systemctl("stop", NAME)
+
     def state(self) -> State:
         """See ``Service``."""
         text = _systemctl("show", NAME, "-p", "ActiveState,SubState,MainPID,NRestarts,StatusText", check=False)
@@ -167,6 +175,10 @@ class Plain:
             if self._keeper() is None:
                 return
             time.sleep(0.05)
+
+    def pause(self) -> None:
+        """See ``Service``."""
+        self.stop()
 
     def state(self) -> State:
         """See ``Service``."""
