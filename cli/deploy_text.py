@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imago.edge_runtime.messages import tr
+from imago.edge_runtime.sinks import printable
 
 MARKS = {"ok": "✓", "note": "·", "warning": "!", "problem": "✗"}
 
@@ -17,7 +18,7 @@ def findings_lines(report: Mapping[str, Any], *, everything: bool = False) -> li
         level = finding.get("level", "note")
         if everything or level in ("warning", "problem") or finding.get("check") == "board.model":
             remedy = f" → {finding['remedy']}" if finding.get("remedy") and level != "ok" else ""
-            lines.append(_plain(f"{MARKS.get(level, '·')} {finding.get('text', '')}{remedy}"))
+            lines.append(printable(f"{MARKS.get(level, '·')} {finding.get('text', '')}{remedy}"))
     return lines
 
 
@@ -43,8 +44,4 @@ def status_lines(facts: Mapping[str, Any], host: str) -> list[str]:
                         name=previous["name"], release=previous["release"]))  # fmt: skip
     if facts.get("signed_only"):
         lines.append(tr("  takes signed bundles only"))
-    return [_plain(line) for line in lines]
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+    return [printable(line) for line in lines]

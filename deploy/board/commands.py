@@ -14,6 +14,7 @@ from imago.deploy.board.layout import Root, read_json, write_state
 from imago.deploy.board.releases import Item
 from imago.deploy.board.say import say, step
 from imago.deploy.board.service import Service, service
+from imago.deploy.board.wheelhouse import wheels_in
 from imago.edge_runtime.bundle.archive import read_manifest, sha256_of
 from imago.edge_runtime.bundle.manifest import Manifest
 from imago.edge_runtime.errors import DeployError, InputError
@@ -243,7 +244,7 @@ def _release_and_switch(
 
 
 def _install(args: argparse.Namespace, root: Root, extras: tuple[str, ...]) -> tuple[str, bool]:
-    files = envs.wheels_in(_given(args.wheels, "--wheels"))
+    files = wheels_in(_given(args.wheels, "--wheels"))
     wanted = envs.Wanted({n: sha256_of(p) for n, p in files.items()}, extras, args.online)
     done = envs.install(root, wanted, files)
     _keep_agent(root)

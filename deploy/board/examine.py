@@ -25,7 +25,9 @@ CAMERAS = ("picamera", "/dev/video")
 
 def verdict(root: Path, manifest: Manifest | None = None, *, system: Path = Path("/")) -> Report:
     """Everything that would stand in the way. root: the board's folder; system: where /proc and /sys are."""
-    board = cpu.read_cpu(read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model"))
+    board = cpu.read_cpu(
+        read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model")
+    )
     meminfo = read_text(system / "proc/meminfo") or ""
     return Report.of(
         [
@@ -44,7 +46,9 @@ def verdict(root: Path, manifest: Manifest | None = None, *, system: Path = Path
 
 def has_camera(system: Path = Path("/")) -> bool:
     """Whether a camera is plugged in, as far as can be seen without opening it."""
-    board = cpu.read_cpu(read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model"))
+    board = cpu.read_cpu(
+        read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model")
+    )
     found = camera_part(system, "Raspberry Pi" in board.board)
     return any(f.check in ("camera.usb", "camera.ribbon") and f.level == "ok" for f in found)
 

@@ -74,6 +74,8 @@ class Supervisor:
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as out:
+            out.write(f"--- {time.time():.3f} started {self._root.current}\n".encode())
+            out.flush()
             try:
                 words = runner.command(self._root)
                 self._child = subprocess.Popen(  # noqa: S603  argument list, no shell

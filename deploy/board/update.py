@@ -168,7 +168,7 @@ def _take_back(
     root.point("current", back)
     _clear(root)
     service.restart()
-    health = wait_until_well(root, back, service, timeout_s)
+    health = wait_until_well(root, back, service, max(timeout_s, TIMEOUT_S))
     if health.well:
         raise DeployError(
             "{release} does not work on the board: {reason}; {back} runs again",

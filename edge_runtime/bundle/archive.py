@@ -134,7 +134,12 @@ def _manifest(archive: zipfile.ZipFile, size: int) -> Manifest:
         raise damaged(f"{len(names)} members, {names[:1]}")
     for entry in entries:
         plain = entry.compress_type == zipfile.ZIP_STORED and entry.flag_bits == UTF8 and not entry.extra
-        if not plain or entry.external_attr != MODE or entry.comment or entry.file_size != entry.compress_size:
+        if (
+            not plain
+            or entry.external_attr != MODE
+            or entry.comment
+            or entry.file_size != entry.compress_size
+        ):
             raise damaged(repr(entry.filename)[:80])
     if entries[0].file_size > MAX_MANIFEST:
         raise damaged(f"{MANIFEST}: {entries[0].file_size} bytes")
@@ -198,7 +203,23 @@ def _central(name: str, crc: int, size: int, offset: int) -> bytes:
     raw = name.encode()
     return (
         CENTRAL.pack(
-            b"PK\x01\x02", MADE_BY, VERSION, UTF8, 0, 0, DATE, crc, size, size, len(raw), 0, 0, 0, 0, MODE, offset
+            b"PK\x01\x02",
+            MADE_BY,
+            VERSION,
+            UTF8,
+            0,
+            0,
+            DATE,
+            crc,
+            size,
+            size,
+            len(raw),
+            0,
+            0,
+            0,
+            0,
+            MODE,
+            offset,
         )
         + raw
     )
