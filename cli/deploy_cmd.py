@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imago.cli.common import Output, Parser, add_json
-from imago.cli.deploy_text import findings_lines, status_lines
+from imago.cli.deploy_text import findings_lines
 from imago.cli.model_args import positive, positive_number
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
@@ -121,8 +121,10 @@ def _action(args: argparse.Namespace) -> str:
     chosen += [name for name in ("events", "prune") if getattr(args, name) is not None]
     chosen += ["push"] if args.bundle is not None else []
     if len(chosen) != 1:
-        raise InputError("give a bundle, or one of --doctor --status --check --logs --rollback --repair --prune "
-                         "--events --bench")  # fmt: skip
+        raise InputError(
+            "give a bundle, or one of --doctor --status --check --logs --rollback --repair --prune --events "
+            "--bench"
+        )
     return chosen[0]
 
 
@@ -189,25 +191,13 @@ def _ask(args: argparse.Namespace, action: str, remote: Remote, out: Output) -> 
 
 
 def _lines(action: str, facts: Mapping[str, Any], host: str) -> list[str]:
-    from imago.edge_runtime.sinks import printable
+    from imago.cli import deploy_text as text
 
     if action == "doctor":
-        return findings_lines(facts, everything=True)
-    if action == "logs":
-        return [printable(str(line)) for line in facts["lines"]]
+        return text.findings_lines(facts, everything=True)
     if action == "status":
-        return status_lines(facts, host)
-    if action == "rollback":
-        return [tr("runs on {host}: {release}", host=host, release=facts["release"])]
-    if action == "check":
-        return [
-            facts.get("warning") or facts.get("reason") or tr("well: {release}", release=facts["release"])
-        ]
-    if action == "repair":
-        return [*facts["mended"]] or [tr("nothing had to be mended")]
-    if action == "prune":
-        return [tr("removed: {n} releases, {m} environments", n=len(facts["releases"]), m=len(facts["envs"]))]
-    return [tr("p50 {us:.0f} µs on {host}", us=facts["bench"]["p50_us"], host=host)]
+        return text.status_lines(facts, host)
+    return text.LINES[action](facts, host)
 
 
 def _tell_findings(out: Output, report: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from imago.edge_runtime.messages import tr
@@ -45,3 +45,38 @@ def status_lines(facts: Mapping[str, Any], host: str) -> list[str]:
     if facts.get("signed_only"):
         lines.append(tr("  takes signed bundles only"))
     return [printable(line) for line in lines]
+
+
+def _logs(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [printable(str(line)) for line in facts["lines"]]
+
+
+def _rollback(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [tr("runs on {host}: {release}", host=host, release=facts["release"])]
+
+
+def _check(facts: Mapping[str, Any], host: str) -> list[str]:
+    words = facts.get("warning") or facts.get("reason") or tr("well: {release}", release=facts["release"])
+    return [printable(words)]
+
+
+def _repair(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [printable(str(line)) for line in facts["mended"]] or [tr("nothing had to be mended")]
+
+
+def _prune(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [tr("removed: {n} releases, {m} environments", n=len(facts["releases"]), m=len(facts["envs"]))]
+
+
+def _bench(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [tr("p50 {us:.0f} µs on {host}", us=float(facts["bench"]["p50_us"]), host=host)]
+
+
+LINES: dict[str, Callable[[Mapping[str, Any], str], list[str]]] = {
+    "logs": _logs,
+    "rollback": _rollback,
+    "check": _check,
+    "repair": _repair,
+    "prune": _prune,
+    "bench": _bench,
+}

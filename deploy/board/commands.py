@@ -225,8 +225,8 @@ def execute(args: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": doctor, "plan": plan, "receive": receive, "apply": apply, "up": up, "install": install,
     "release": release, "switch": switch, "check": check, "rollback": rollback, "status": status,
-    "logs": logs, "events": events, "fetch": fetch, "bench": bench, "repair": repair, "prune": prune, "settle": settle, "supervise": supervised,
-    "exec": execute,
+    "logs": logs, "events": events, "fetch": fetch, "bench": bench, "repair": repair,
+    "prune": prune, "settle": settle, "supervise": supervised, "exec": execute,
 }  # fmt: skip
 
 

@@ -69,9 +69,9 @@ def machine_findings(machine: str) -> Iterator[Finding]:
         )
 
 
-def python_findings(version: tuple[int, ...] = tuple(sys.version_info)) -> Iterator[Finding]:
+def python_findings(version: tuple[int, int, int] = sys.version_info[:3]) -> Iterator[Finding]:
     """Which Python, and whether it can make virtual environments."""
-    shown = ".".join(map(str, version[:3]))
+    shown = ".".join(map(str, version))
     if version < (3, 11):
         yield Finding(
             "python.version",

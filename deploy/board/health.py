@@ -82,7 +82,8 @@ def _no_camera(root: Root, name: str) -> str:
     """Words, where the source is a camera that is not plugged in: then only the self-test can be had."""
     if examine.wants_camera(root.settings(name).source) and not examine.has_camera():
         return tr(
-            "no camera is plugged in: only the model was checked; plug one in and look: imago deploy … --status"
+            "no camera is plugged in: only the model was checked; plug one in, then look again with "
+            "imago deploy … --status"
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""Calling the agent on the board: started by its own Python from memory, sent only when it is not there yet."""
+"""Calling the agent on the board: run by its own Python from memory, sent only when it is not there yet."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ class Remote:
             return
         if word.startswith("old "):
             raise DeployError(
-                "{host} has Python {version}, imago needs 3.11 or newer: write a current image of Raspberry Pi "
-                "OS (bookworm or trixie, 64-bit) to its card",
+                "{host} has Python {version}, imago needs 3.11 or newer: write a current 64-bit image of "
+                "Raspberry Pi OS (bookworm or trixie) to its card",
                 host=host,
                 version=word[4:][:20],
             )
@@ -216,7 +216,7 @@ def _events(stream: IO[bytes], host: str) -> Iterator[dict[str, Any]]:
 def _ask_on_terminal() -> str:
     if not sys.stdin.isatty():
         raise DeployError(
-            "sudo on the board asks for a password; run this in a terminal, allow sudo without one, or log in "
-            "as root"
+            "sudo on the board asks for a password; run this in a terminal, allow sudo without one, or log "
+            "in as root"
         )
     return getpass.getpass(tr("sudo password on the board: "))

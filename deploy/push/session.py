@@ -51,10 +51,10 @@ class Source:
     def __init__(self, bundle: Path, manifest: Manifest, wheels: Mapping[str, Path]) -> None:
         self._bundle = bundle
         self._members = {m.sha256: name for name, m in manifest.members.items()}
-        self._wheels = {sha256_of(path): path for path in wheels.values()}
-        self.wheels = [[name, sha256_of(path), path.stat().st_size] for name, path in sorted(wheels.items())]
+        self.wheels = [(name, sha256_of(path), path.stat().st_size) for name, path in sorted(wheels.items())]
         self.sizes = {m.sha256: m.size for m in manifest.members.values()}
-        self.sizes |= {str(sha): int(size) for _, sha, size in self.wheels}
+        self.sizes |= {sha: size for _, sha, size in self.wheels}
+        self._wheels = {sha: wheels[name] for name, sha, _ in self.wheels}
 
     def pieces(self, sha256: str, offset: int) -> Iterator[bytes]:
         """The bytes from ``offset`` on."""

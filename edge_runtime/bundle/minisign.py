@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imago.edge_runtime.errors import BundleError, InputError, MissingDependency, StorageError
 from imago.edge_runtime.files import write_text
@@ -200,14 +201,14 @@ def _no_key(path: Path) -> InputError:
     )
 
 
-def _nacl() -> type:
+def _nacl() -> Any:
     try:
         import nacl.signing
     except ImportError:
         raise MissingDependency(
             "signatures need PyNaCl, which is not installed: pip install 'imago-edge[sign]'"
         ) from None
-    return nacl.signing  # type: ignore[return-value]
+    return nacl.signing
 
 
 def _bad_signature() -> type[Exception]:

@@ -1,4 +1,4 @@
-"""``imago deploy`` against a real sshd: first install, update, broken update, rollback, what it brings home."""
+"""``imago deploy`` against a real sshd: first install, update, broken update, rollback, records."""
 
 from __future__ import annotations
 
