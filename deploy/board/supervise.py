@@ -1,7 +1,8 @@
 """A small supervisor for systems without systemd: one process that keeps one process running.
 
-SIGHUP: start the current release anew. SIGTERM: end both. A program that ends is started again,
-after 1 s, 2 s … 30 s when it keeps ending early. Its output goes to ``run/service.log``, of which two times 1 MB are kept.
+SIGHUP: start the current release anew. SIGTERM: end both. A program that ends is started again, after 1 s,
+then 2 s and so on to 30 s when it keeps ending early. Its output goes to ``run/service.log``, of which two
+times 1 MB are kept.
 """
 
 from __future__ import annotations
