@@ -32,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cameras": ("cameras", "list the cameras here and what they can do"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
+    "bundle": ("bundle", "put model files and settings into one signed file for boards"),
+    "deploy": (
+        "deploy",
+        "push a bundle to a board over ssh: checked, switched at once, and back when it fails",
+    ),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 
