@@ -19,11 +19,14 @@ OLDEST_GLIBC = 17  # manylinux2014
 PACKAGE_OF = {
     "depmod": "kmod",
     "gcc": "gcc libc6-dev",
+    "mcopy": "mtools",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
     "mmdebstrap": "mmdebstrap",
     "qemu-aarch64": "qemu-user",
     "qemu-aarch64-static": "qemu-user-static",
     "qemu-system-aarch64": "qemu-system-arm",
+    "sfdisk": "fdisk",
     "unshare": "util-linux",
 }
 USERLAND = ("mmdebstrap", "qemu-aarch64-static", "unshare")
@@ -48,15 +51,15 @@ def need(*programs: str) -> None:
         raise Unavailable(f"the emulated board needs: sudo apt install {' '.join(packages)}")
 
 
-def run(*command: str | Path, timeout: float = 900) -> str:
-    """Run a tool; its output, or RuntimeError with the end of what it said."""
+def run(*command: str | Path, timeout: float = 900, stdin: str = "") -> str:
+    """Run a tool, with ``stdin`` as its input; its output, or RuntimeError with the end of what it said."""
     done = subprocess.run(
         [str(c) for c in command],
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         env={**os.environ, "PATH": PATH},
     )
     if done.returncode:
