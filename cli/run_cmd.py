@@ -54,6 +54,9 @@ def parser() -> Parser:
     group.add_argument(
         "--events", type=Path, metavar="FILE", help=tr("append one JSON object per visit to FILE")
     )
+    group.add_argument(
+        "--quiet", action="store_true", help=tr("no line for every change (a service's log stays short)")
+    )
     add_outputs(p)
     add_json(p)
     return p
@@ -169,8 +172,8 @@ def _outputs(args: argparse.Namespace, spec: ModelSpec, out: Output) -> tuple[li
     from imago.edge_runtime.event_sinks import EventConsole, EventLinesSink
     from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink
 
-    sinks: list[Sink] = [ConsoleSink(spec, out.stream)]
-    events: list[EventSink] = [EventConsole(spec, out.stream)]
+    sinks: list[Sink] = [] if args.quiet else [ConsoleSink(spec, out.stream)]
+    events: list[EventSink] = [] if args.quiet else [EventConsole(spec, out.stream)]
     if args.jsonl:
         sinks.append(JsonLinesSink(args.jsonl))
     if args.events:
