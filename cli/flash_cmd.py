@@ -25,9 +25,9 @@ EXAMPLES = (
     "imago flash --list                                             # which cards are here",
     f"imago flash {IMAGE} --bundle insects.imago --kit kit/ \\",
     "    --hostname trap1 --ssh-key ~/.ssh/id_ed25519.pub --device /dev/sdb",
-    f"imago flash {IMAGE} --bundle insects.imago --kit kit/ \\",
+    f"imago flash {IMAGE} --bundle insects.imago --kit kit/ --user ada \\",
     "    --wifi Classroom --country GB --timezone Europe/London --output card.img",
-    f"echo secret | imago flash {IMAGE} --bundle x.imago --password-stdin --output card.img",
+    f"imago flash {IMAGE} --bundle x.imago --kit kit/ --password-stdin --output card.img <password.txt",
 )
 WIFI_VARIABLE = "IMAGO_WIFI_PASSWORD"
 
@@ -49,7 +49,13 @@ def parser() -> Parser:
         "--kit",
         type=Path,
         metavar="FOLDER",
-        help=tr("wheels for the board, from imago kit; without it the first boot needs internet"),
+        help=tr("wheels for the board, from imago kit: with it the first boot needs no internet"),
+    )
+    p.add_argument(
+        "--trust",
+        type=Path,
+        metavar="FILE",
+        help=tr("public key: from now on the board takes only bundles that are signed with it"),
     )
     p.add_argument("--sha256", default="", metavar="HEX", help=tr("the image's published checksum"))
     _target_flags(p)
@@ -111,16 +117,19 @@ def main(argv: Sequence[str]) -> int:
     out = Output(args.json)
     if args.list:
         return _list(out)
-    if args.image is None or args.bundle is None:
-        raise InputError("give the image and --bundle FILE.imago; imago flash --help has examples")
+    if None in (args.image, args.bundle, args.kit):
+        raise InputError(
+            "give the image, --bundle FILE.imago (from imago bundle) and --kit FOLDER (from imago kit)"
+        )
     from imago.deploy.flash.make import FlashOptions, flash
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill ends as Ctrl-C does: tidy
     options = FlashOptions(
         image=args.image,
         bundle=args.bundle,
-        card=_card(args),
         kit=args.kit,
+        card=_card(args),
+        trust=args.trust,
         sha256=args.sha256.strip().lower(),
         device=args.device,
         output=args.output,
@@ -128,9 +137,9 @@ def main(argv: Sequence[str]) -> int:
         force=args.force,
     )
     made = flash(options, out.say, lambda disk: _agree(disk, yes=args.yes))
-    for line in _summary(options.card, made.target, with_kit=args.kit is not None):
+    for line in _summary(options.card, made.target):
         out.say(line)
-    out.result({**asdict(made), "hostname": options.card.hostname, "kit": args.kit is not None})
+    out.result({**asdict(made), "hostname": options.card.hostname})
     return 0
 
 
@@ -210,12 +219,9 @@ def _list(out: Output) -> int:
     return 0
 
 
-def _summary(card: Card, target: str, *, with_kit: bool) -> list[str]:
+def _summary(card: Card, target: str) -> list[str]:
     lines = [tr("{target} is ready. Put it into the board and switch it on.", target=target)]
-    if with_kit:
-        lines.append(tr("It installs itself at the first boot, without internet, which takes some minutes."))
-    else:
-        lines.append(tr("No kit is on it: the first boot needs internet (imago kit makes one)."))
+    lines.append(tr("It installs itself at the first boot, without internet, which takes some minutes."))
     if card.has_login:
         lines.append(tr("Then: ssh {user}@{host}.local", user=card.user, host=card.hostname))
     else:

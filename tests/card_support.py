@@ -8,10 +8,12 @@ import struct
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from imago.deploy.bundling import write_bundle
+from imago.deploy.bundling import BundleOptions, write_bundle
+from imago.edge_runtime.bundle.settings import RunSettings
 
 import onnx_models
 from emulation import debian, sdimage
@@ -65,11 +67,12 @@ def image(
     return target
 
 
-def bundle(folder: Path) -> Path:
-    """A small bundle."""
+def bundle(folder: Path, **run: Any) -> Path:
+    """A small bundle. run: settings of ``imago run``."""
     onnx_models.lenet(folder / "m.onnx")
-    write_bundle([folder / "m.onnx"], folder / "x.imago", version="0.1.0")
-    return folder / "x.imago"
+    options = BundleOptions(run=RunSettings(**run))
+    write_bundle([folder / "m.onnx"], folder / "bundle.imago", options, version="0.1.0")
+    return folder / "bundle.imago"
 
 
 def kit(folder: Path, release: str = "trixie", arch: str = "arm64", size: int = 1000) -> Path:

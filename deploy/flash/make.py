@@ -29,15 +29,17 @@ TOOL_CHARACTERS = ("@@", "?")  # mean something to mtools and debugfs
 
 @dataclass(frozen=True, slots=True)
 class FlashOptions:
-    """One card. Exactly one of device and output. sha256: of the image file, or of what is packed in it.
+    """One card. Exactly one of device and output. trust: minisign key that the board will ask for.
 
+    sha256: of the image file, or of what is packed in it.
     work: folder for the unpacked image where a device is written.
     """
 
     image: Path
     bundle: Path
+    kit: Path
     card: Card
-    kit: Path | None = None
+    trust: Path | None = None
     sha256: str = ""
     device: Path | None = None
     output: Path | None = None
@@ -136,7 +138,7 @@ def _make(options: FlashOptions, source: Source, work: Path, say: Callable[[str]
             mechanism=image.mechanism,
         )
     )
-    payload = gather(options.bundle, options.kit, image.release)
+    payload = gather(options.bundle, options.kit, options.trust, image.release)
     total = sum(size for _, size in payload.sizes())
     with _bar(total, tr("bundle and kit")) as tick:
         put(payload, image.boot, source.path, tick)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from imago.edge_runtime.errors import InputError, StorageError
+from imago.edge_runtime.messages import tr
 
 MAGIC = {
     "xz": b"\xfd7zXZ\0",
@@ -188,7 +189,7 @@ def _unxz(file: IO[bytes]) -> Iterator[bytes]:
                 yield data
             more = file.read(PACKED_CHUNK) if decoder.needs_input else b""
             if decoder.needs_input and not more:
-                raise EOFError("unexpected end")
+                raise EOFError(tr("unexpected end"))
             data = decoder.decompress(more, CHUNK)
         yield data
         rest = decoder.unused_data + file.read(PACKED_CHUNK)

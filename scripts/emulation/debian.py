@@ -100,15 +100,22 @@ def extract(target: Path, suite: Suite, packages: Sequence[str], *, backported: 
 
 def wheels(target: Path, suite: Suite, packages: Sequence[str], *, machine: str = "aarch64") -> None:
     """Install wheels for the suite's Python on ``machine`` into ``target``."""
+    run(*PIP, "install", "--quiet", "--no-compile", "--target", target, *_for(suite, machine), *packages)
+
+
+def download(target: Path, suite: Suite, packages: Sequence[str], *, machine: str = "aarch64") -> None:
+    """Put the wheels of ``packages`` and of all that they need into ``target``, as files."""
+    run(*PIP, "download", "--quiet", "--dest", target, *_for(suite, machine), *packages)
+
+
+def _for(suite: Suite, machine: str) -> list[str]:
+    """What makes pip choose wheels for the suite's Python on ``machine``."""
     platforms = [
         f"manylinux2014_{machine}",
         *(f"manylinux_2_{v}_{machine}" for v in range(OLDEST_GLIBC, suite.glibc + 1)),
     ]
-    run(
-        *PIP, "install", "--quiet", "--no-compile", "--target", target,
-        *(flag for name in platforms for flag in ("--platform", name)),
-        "--python-version", suite.python, "--implementation", "cp", "--only-binary=:all:", *packages,
-    )  # fmt: skip
+    flags = [flag for name in platforms for flag in ("--platform", name)]
+    return [*flags, "--python-version", suite.python, "--implementation", "cp", "--only-binary=:all:"]
 
 
 def _mirror() -> str:

@@ -1,4 +1,4 @@
-"""Which disks may be overwritten, from /sys and /proc as real machines show them; writing and reading back."""
+"""Which disks may be overwritten, from /sys and /proc as real machines show them; writing, reading back."""
 
 from __future__ import annotations
 
@@ -188,12 +188,12 @@ def test_a_card_cut_off_has_no_partition_table(tmp_path: Path) -> None:
 def test_a_whole_card(machine: Machine, tmp_path: Path) -> None:
     """From image to card: asked once, written, nothing left beside the image."""
     image = card_support.image(tmp_path / "os.img")
-    bundle = card_support.bundle(tmp_path)
+    bundle, kit = card_support.bundle(tmp_path), card_support.kit(tmp_path / "kit")
     before = sorted(tmp_path.iterdir())
     card = tmp_path / "machine" / "sdb"
     card.write_bytes(bytes(image.stat().st_size + 1_000_000))
     asked: list[Disk] = []
-    options = FlashOptions(image, bundle, Card("trap-1"), device=card)
+    options = FlashOptions(image, bundle, kit, Card("trap-1"), device=card)
     flash(options, lambda line: None, asked.append, machine.system)
     assert [disk.name for disk in asked] == ["sdb"]
     assert "user-data" in card_support.listing(card)
@@ -208,7 +208,7 @@ def test_no_means_no(machine: Machine, tmp_path: Path) -> None:
     def no(disk: Disk) -> None:
         raise InputError("{device} was not typed; nothing was written", device=disk.device)
 
-    options = FlashOptions(image, card_support.bundle(tmp_path), Card(), device=card)
+    options = FlashOptions(image, card_support.bundle(tmp_path), tmp_path, Card(), device=card)
     with pytest.raises(InputError, match="nothing was written"):
         flash(options, lambda line: None, no, machine.system)
     assert card.read_bytes() == b"mine" * 1000
@@ -225,7 +225,8 @@ def test_stopped_in_the_middle(signum: signal.Signals, tmp_path: Path) -> None:
     output = tmp_path / "out"
     output.mkdir()
     command = [sys.executable, "-m", "imago.cli.main", "flash", str(image), "--no-login"]
-    command += ["--bundle", str(card_support.bundle(tmp_path)), "--output", str(output / "card.img")]
+    command += ["--bundle", str(card_support.bundle(tmp_path)), "--kit", str(tmp_path)]
+    command += ["--output", str(output / "card.img")]
     env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en"}
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not list(output.iterdir()):

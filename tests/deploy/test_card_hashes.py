@@ -15,6 +15,7 @@ from imago.deploy.flash.hashes import login_hash, wifi_key
 VECTORS = [
     (
         "Hello world!", "saltstring", 5000,
+        ""
         "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
     ),
     (
