@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "deploy",
         "push a bundle to a board over ssh: checked, switched at once, and back when it fails",
     ),
+    "flash": ("flash", "make an SD card that boots into the running service"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 

@@ -26,7 +26,7 @@ def need_data(name: str) -> Path:
 
 
 def imago(
-    *args: str, env: dict[str, str] | None = None, timeout: float = 300
+    *args: str, env: dict[str, str] | None = None, timeout: float = 300, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run the real command line in a process of its own."""
     full = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en", **(env or {})}
@@ -37,6 +37,7 @@ def imago(
         timeout=timeout,
         env=full,
         check=False,
+        input=stdin,
     )
 
 

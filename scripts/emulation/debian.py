@@ -19,11 +19,14 @@ OLDEST_GLIBC = 17  # manylinux2014
 PACKAGE_OF = {
     "depmod": "kmod",
     "gcc": "gcc libc6-dev",
+    "mcopy": "mtools",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
     "mmdebstrap": "mmdebstrap",
     "qemu-aarch64": "qemu-user",
     "qemu-aarch64-static": "qemu-user-static",
     "qemu-system-aarch64": "qemu-system-arm",
+    "sfdisk": "fdisk",
     "unshare": "util-linux",
 }
 USERLAND = ("mmdebstrap", "qemu-aarch64-static", "unshare")
@@ -48,15 +51,15 @@ def need(*programs: str) -> None:
         raise Unavailable(f"the emulated board needs: sudo apt install {' '.join(packages)}")
 
 
-def run(*command: str | Path, timeout: float = 900) -> str:
-    """Run a tool; its output, or RuntimeError with the end of what it said."""
+def run(*command: str | Path, timeout: float = 900, stdin: str = "") -> str:
+    """Run a tool, with ``stdin`` as its input; its output, or RuntimeError with the end of what it said."""
     done = subprocess.run(
         [str(c) for c in command],
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         env={**os.environ, "PATH": PATH},
     )
     if done.returncode:
@@ -97,15 +100,22 @@ def extract(target: Path, suite: Suite, packages: Sequence[str], *, backported: 
 
 def wheels(target: Path, suite: Suite, packages: Sequence[str], *, machine: str = "aarch64") -> None:
     """Install wheels for the suite's Python on ``machine`` into ``target``."""
+    run(*PIP, "install", "--quiet", "--no-compile", "--target", target, *_for(suite, machine), *packages)
+
+
+def download(target: Path, suite: Suite, packages: Sequence[str], *, machine: str = "aarch64") -> None:
+    """Put the wheels of ``packages`` and of all that they need into ``target``, as files."""
+    run(*PIP, "download", "--quiet", "--dest", target, *_for(suite, machine), *packages)
+
+
+def _for(suite: Suite, machine: str) -> list[str]:
+    """What makes pip choose wheels for the suite's Python on ``machine``."""
     platforms = [
         f"manylinux2014_{machine}",
         *(f"manylinux_2_{v}_{machine}" for v in range(OLDEST_GLIBC, suite.glibc + 1)),
     ]
-    run(
-        *PIP, "install", "--quiet", "--no-compile", "--target", target,
-        *(flag for name in platforms for flag in ("--platform", name)),
-        "--python-version", suite.python, "--implementation", "cp", "--only-binary=:all:", *packages,
-    )  # fmt: skip
+    flags = [flag for name in platforms for flag in ("--platform", name)]
+    return [*flags, "--python-version", suite.python, "--implementation", "cp", "--only-binary=:all:"]
 
 
 def _mirror() -> str:
