@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cameras": ("cameras", "list the cameras here and what they can do"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
+    "kit": ("kit", "gather what a board needs to install imago without internet"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 
