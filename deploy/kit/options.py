@@ -42,7 +42,10 @@ class KitOptions:
             for name in given:
                 if name not in known:
                     raise InputError(
-                        "--{what} {name}: expected {known}", what=what, name=name, known=", ".join(known)
+                        "--{name} is {value}; expected one of: {choices}",
+                        name=what,
+                        value=name,
+                        choices=", ".join(known),
                     )
         for name in self.debs:
             if not DEB_NAME.fullmatch(name):
