@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
     "kit": ("kit", "gather what a board needs to install imago without internet"),
+    "bundle": ("bundle", "put model files and settings into one signed file for boards"),
+    "deploy": ("deploy", "push a bundle to a board over ssh: checked, switched at once, and back when it fails"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 

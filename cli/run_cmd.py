@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imago.cli.common import Output, Parser, add_json
-from imago.cli.model_args import add_model, open_classifier, positive, positive_number, size
+from imago.cli.bundle_args import apply_bundle
+from imago.cli.model_args import add_model, open_classifier, positive, positive_number
+from imago.cli.run_flags import add_source, add_watch
 from imago.cli.run_outputs import add_outputs, open_outputs, shared
 from imago.cli.tuned_args import add_tuned, apply_tuned
 from imago.edge_runtime.messages import tr
@@ -29,6 +31,7 @@ EXAMPLES = (
     "imago run insects.onnx --source video.mp4 --jsonl seen.jsonl --motion off",
     "imago run insects.onnx --source rtsp://192.168.1.20/stream --roi 0.25,0.25,0.5,0.5 --seconds 60",
     "imago run --tuned tune.json --source picamera",
+    "imago run insects.imago --source /dev/video0     a bundle brings its own settings; flags go before them",
 )
 
 
@@ -39,8 +42,8 @@ def parser() -> Parser:
     )
     add_model(p, optional=True)
     add_tuned(p)
-    _source_flags(p)
-    _watch_flags(p)
+    add_source(p, required=False)  # a bundle may name it
+    add_watch(p)
     group = p.add_argument_group(tr("when to stop"))
     group.add_argument("--frames", type=positive, help=tr("stop after so many frames"))
     group.add_argument("--seconds", type=positive_number, help=tr("stop after so many seconds"))
@@ -51,97 +54,17 @@ def parser() -> Parser:
     group.add_argument(
         "--events", type=Path, metavar="FILE", help=tr("append one JSON object per visit to FILE")
     )
+    group.add_argument(
+        "--quiet", action="store_true", help=tr("no line for every change (a service's log stays short)")
+    )
     add_outputs(p)
     add_json(p)
     return p
 
 
-def _source_flags(p: argparse.ArgumentParser) -> None:
-    group = p.add_argument_group(tr("camera"))
-    group.add_argument(
-        "--source",
-        required=True,
-        help=tr(
-            "picamera, /dev/video0 (or 0), rtsp://…, http://…, a video, a folder, a picture, or synthetic"
-        ),
-    )
-    group.add_argument(
-        "--size",
-        type=size,
-        metavar="WxH",
-        help=tr("picture size to ask the camera for (default: by the model, or 1280x720 to look for motion)"),
-    )
-    group.add_argument(
-        "--control",
-        type=control,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=tr("a setting of the camera, such as focus=2, exposure=8000, hflip=1; imago cameras lists them"),
-    )
-    group.add_argument(
-        "--fps", type=positive_number, help=tr("frames a second to ask for, or to play a file at")
-    )
-    group.add_argument(
-        "--max-fps",
-        type=positive_number,
-        metavar="N",
-        help=tr("look at no more than N frames a second, and sleep in between"),
-    )
-    group.add_argument(
-        "--realtime", action="store_true", help=tr("play a file as a camera would: late frames are lost")
-    )
-    group.add_argument(
-        "--roi",
-        metavar="X,Y,W,H",
-        help=tr("look at this part only: pixels, or shares of the picture (0.25,0.25,0.5,0.5)"),
-    )
-
-
-def control(text: str) -> tuple[str, str]:
-    """``name=value`` → both."""
-    name, separator, value = text.partition("=")
-    if not (name and separator and value):
-        raise argparse.ArgumentTypeError(
-            tr("'{text}' is no setting; expected for example focus=2", text=text)
-        )
-    return name, value
-
-
-def _watch_flags(p: argparse.ArgumentParser) -> None:
-    from imago.edge_runtime.decide.options import DecisionOptions
-    from imago.edge_runtime.watch import MODES
-
-    default = DecisionOptions()
-    group = p.add_argument_group(tr("visits"))
-    group.add_argument(
-        "--motion",
-        choices=MODES,
-        default="auto",
-        help=tr(
-            "on: classify only what moves, in full resolution; off: always the whole picture; "
-            "auto: the whole picture while something that fills it moves (auto)"
-        ),
-    )
-    group.add_argument(
-        "--threshold",
-        type=float,
-        default=default.threshold,
-        metavar="P",
-        help=tr("confidence below which a visit is called unknown") + " (%(default)s)",
-    )
-    group.add_argument(
-        "--gap",
-        type=positive_number,
-        default=default.gap_s,
-        metavar="S",
-        help=tr("a visit ends after S seconds out of sight") + " (%(default)s)",
-    )
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
-    args = parser().parse_args(argv)
+    args = apply_bundle(parser(), argv)
     out = Output(args.json)
     from imago.edge_runtime.malloc import one_arena
 
@@ -249,8 +172,8 @@ def _outputs(args: argparse.Namespace, spec: ModelSpec, out: Output) -> tuple[li
     from imago.edge_runtime.event_sinks import EventConsole, EventLinesSink
     from imago.edge_runtime.sinks import ConsoleSink, JsonLinesSink
 
-    sinks: list[Sink] = [ConsoleSink(spec, out.stream)]
-    events: list[EventSink] = [EventConsole(spec, out.stream)]
+    sinks: list[Sink] = [] if args.quiet else [ConsoleSink(spec, out.stream)]
+    events: list[EventSink] = [] if args.quiet else [EventConsole(spec, out.stream)]
     if args.jsonl:
         sinks.append(JsonLinesSink(args.jsonl))
     if args.events:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imago.cli.bundle_args import with_variants
 from imago.cli.common import Output, Parser, add_json
 from imago.cli.model_args import counts, number, positive, size
 from imago.edge_runtime.messages import tr
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "imago tune insects.onnx insects-int8.onnx --threads 1,2,4",
     "imago tune *.onnx *.tflite --max-drop 1 --out tune.json",
+    "imago tune insects.imago                        every variant in a bundle",
     "imago run --tuned tune.json --source picamera",
 )
 
@@ -56,6 +58,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; exit code 1 where no file passes the accuracy gate."""
     args = parser().parse_args(argv)
     out = Output(args.json)
+    args.models = with_variants(args.models)
     from imago.edge_runtime.progress import Progress
     from imago.edge_runtime.tune import TuneOptions, available_threads, tune
     from imago.edge_runtime.tuned import write_tuned

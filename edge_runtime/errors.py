@@ -6,6 +6,8 @@
     ├── ModelError              a model file, or what it carries
     ├── CameraError             a camera, video or stream
     ├── StorageError            writing: disk full, target exists, no permission
+    ├── BundleError             a bundle (.imago), or what it carries
+    ├── DeployError             a board that is reached over the network, or what runs on it
     ├── MissingDependency       an extra that is not installed
     └── GateError               exit code 1: everything worked, and the measured answer is "no"
 
@@ -50,6 +52,14 @@ class CameraError(ImagoError):
 
 class StorageError(ImagoError):
     """Something could not be written."""
+
+
+class BundleError(ImagoError):
+    """A bundle, or its signature, is not usable; nothing of it is used."""
+
+
+class DeployError(ImagoError):
+    """A board cannot be reached, or something on it does not work."""
 
 
 class MissingDependency(ImagoError):

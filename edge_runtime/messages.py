@@ -11,7 +11,6 @@ import json
 import locale
 import os
 from functools import cache
-from pathlib import Path
 
 LANGUAGES = ("en", "zh")
 
@@ -28,9 +27,12 @@ def language() -> str:
 @cache
 def catalogue(lang: str) -> dict[str, str]:
     """All translations into ``lang``, merged over the rooms; empty for English."""
+    from importlib.resources import files  # reads folders and, on boards, the agent's archive
+
     merged: dict[str, str] = {}
-    for file in sorted((Path(__file__).parent / "locale").glob(f"{lang}.*.json")):
-        merged.update(json.loads(file.read_text(encoding="utf-8")))
+    for file in sorted(files("imago.edge_runtime").joinpath("locale").iterdir(), key=lambda f: f.name):
+        if file.name.startswith(f"{lang}.") and file.name.endswith(".json"):
+            merged.update(json.loads(file.read_text(encoding="utf-8")))
     return merged
 
 

@@ -35,7 +35,7 @@ def examine(
     findings = [
         *_hardware(board, root),
         *_storage(Path(folder), root),
-        *_camera(root, is_pi),
+        *camera_part(root, is_pi),
         *_libraries(root, is_pi, begin),
     ]
     for model in models:
@@ -72,7 +72,8 @@ def _storage(folder: Path, root: Path) -> Iterator[Finding]:
     )
 
 
-def _camera(root: Path, is_pi: bool) -> Iterator[Finding]:
+def camera_part(root: Path, is_pi: bool) -> Iterator[Finding]:
+    """Cameras on USB and on the ribbon cable, and the memory for their pictures."""
     names = sorted((root / "sys/class/video4linux").glob("video*/name"))
     nodes = {f"/dev/{path.parent.name}": read_text(path) or "?" for path in names}
     found = list(camera.device_findings(nodes, {path: os.access(path, os.R_OK) for path in nodes}))

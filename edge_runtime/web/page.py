@@ -9,56 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imago.edge_runtime.errors import InputError, StorageError
+from imago.edge_runtime.errors import StorageError
 from imago.edge_runtime.events import Event
 from imago.edge_runtime.files import replacing
 from imago.edge_runtime.sinks import Seen
 from imago.edge_runtime.spec import ModelSpec
 from imago.edge_runtime.status import LiveStatus
 from imago.edge_runtime.types import Frame, Prediction
+from imago.edge_runtime.web.address import ANYWHERE, Address
 from imago.edge_runtime.web.guard import Guard, new_token
 from imago.edge_runtime.web.history import MemoryHistory, RecordHistory
 from imago.edge_runtime.web.hub import FrameHub
 from imago.edge_runtime.web.routes import PageHandler, Site
 from imago.edge_runtime.web.server import Server
 
-PORT = 8080
-LOCAL = ("localhost", "127.0.0.1", "::1")
-ADDRESS = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]/]*):)?(\d{1,5})|(\[[^\]]+\]|(?!\d+$)[^:\[\]/]+)")
+__all__ = ["Address", "LivePage"]
 TOKEN = "IMAGO_WEB_TOKEN"  # noqa: S105  name of a variable
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen; ``host`` as it was given."""
-
-    host: str
-    port: int = PORT
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """``8080``, ``192.168.1.5:8080``, ``[::1]:8080``, ``0.0.0.0``. Raises InputError."""
-        match = ADDRESS.fullmatch(text.strip())
-        if match is None or int(match[2] or PORT) > 65535:
-            raise InputError(
-                "'{text}' is no address; expected HOST:PORT, for example localhost:8080 or 0.0.0.0:8080",
-                text=text,
-            )
-        host = (match[1] or match[3] or "localhost").strip("[]")
-        return cls(host, int(match[2] or PORT))
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return self.host in LOCAL
 
 
 class LivePage:
@@ -181,7 +153,7 @@ def _bind(host: str) -> str:
 
 
 def _reachable(host: str) -> Iterable[str]:
-    if host not in ("0.0.0.0", "::", ""):  # noqa: S104  compared, not bound
+    if host not in ANYWHERE:
         return [host]
     found = [address] if (address := _own_address()) else []
     return [*found, socket.gethostname()]

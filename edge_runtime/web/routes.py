@@ -152,7 +152,8 @@ class PageHandler(Handler):
     def _health(self) -> None:
         status = self.site.status
         code = HTTPStatus.OK if status.healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        self.reply_json({"healthy": status.healthy, "last_frame_s": round(status.last_frame_s, 1)}, code)
+        seconds = round(status.last_frame_s, 1)
+        self.reply_json({"healthy": status.healthy, "last_frame_s": seconds, "frames": status.frames}, code)
 
     def _frame(self, after: int) -> None:
         shot = self.site.hub.wait(after, WAIT_S)
