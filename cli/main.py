@@ -32,12 +32,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cameras": ("cameras", "list the cameras here and what they can do"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
+    "kit": ("kit", "gather what a board needs to install imago without internet"),
     "bundle": ("bundle", "put model files and settings into one signed file for boards"),
     "deploy": (
         "deploy",
         "push a bundle to a board over ssh: checked, switched at once, and back when it fails",
     ),
     "flash": ("flash", "make an SD card that boots into the running service"),
+    "fleet": ("fleet", "many boards: what each runs, and a playbook that updates them in batches"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 

@@ -88,10 +88,13 @@ class Call:
 
 
 class Ssh:
-    """A connection to ``target``; use it as a context. Nothing is sent before the first call."""
+    """A connection to ``target``; use it as a context. Nothing is sent before the first call.
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    limit_s: a call that takes longer is ended; for those who ask many boards at once.
+    """
+
+    def __init__(self, target: Target, *, limit_s: float | None = None) -> None:
+        self.target, self.limit_s = target, limit_s
         program = shutil.which("ssh")
         if program is None:
             raise MissingDependency("ssh is not installed; on Debian: sudo apt install openssh-client")
@@ -131,9 +134,14 @@ class Ssh:
         call = Call(process)
         call.reader = threading.Thread(target=self._collect, args=(call,), daemon=True)
         call.reader.start()
+        limit = None if self.limit_s is None else threading.Timer(self.limit_s, process.kill)
+        if limit is not None:
+            limit.start()
         try:
             yield call
         finally:
+            if limit is not None:
+                limit.cancel()
             if process.poll() is None:
                 process.terminate()
             call.end()

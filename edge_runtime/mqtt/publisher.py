@@ -116,7 +116,7 @@ class Publisher:
         if options.user is not None:
             client.username_pw_set(options.user, options.password)
         if options.tls:
-            client.tls_set_context(_tls(options.ca))
+            client.tls_set_context(tls_context(options.ca))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
@@ -215,7 +215,8 @@ class Publisher:
             self._client.publish(self._topics.state, json.dumps(dict(self._state())), retain=True)
 
 
-def _tls(ca: Path | None) -> Any:
+def tls_context(ca: Path | None) -> Any:
+    """TLS that trusts ``ca``, or the system's authorities. Raises InputError."""
     import ssl
 
     try:
