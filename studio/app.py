@@ -36,7 +36,8 @@ from imago.studio.workspace import Workspace
 
 STATIC = Path(__file__).parent / "static"
 TURN_S = 0.3
-HEAD = """<link rel="stylesheet" href="/static/studio.css"><script src="/static/studio.js" defer></script>"""
+HEAD = """<link rel="stylesheet" href="/static/studio.css"><script src="/static/studio.js" defer></script>\
+<script src="/static/send.js" defer></script><script src="/static/camera.js" defer></script>"""
 
 
 def serve(
@@ -50,7 +51,7 @@ def serve(
     workspace = Workspace(options.workspace)
     lock = _only_one(workspace)
     try:
-        studio = Studio(workspace, Memory(workspace.choices), Queue(workspace.jobs), lesson)
+        studio = Studio(workspace, Memory(workspace.choices), Queue(workspace.jobs), lesson, options.local)
         listener = _listen(options)
         port = listener.getsockname()[1]
         token = None if options.local else (options.token or new_token())

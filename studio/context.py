@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Studio:
-    """One running studio, the same for all visitors. upload_limit: bytes of one upload.
+    """One running studio, the same for all visitors. local: only this computer can reach it.
 
     lesson: whether the guided tour was asked for (``--lesson``).
     """
@@ -26,6 +26,7 @@ class Studio:
     memory: Memory
     jobs: Queue
     lesson: bool = False
+    local: bool = True
 
     @property
     def choices(self) -> Choices:

@@ -37,4 +37,13 @@ def check(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
     return dict(check_dataset(Path(arguments["data"])).to_dict())
 
 
-KINDS: Mapping[str, Kind] = {"train": train, "check": check}
+def draw(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
+    """out, per_class, size → a set of drawn insects; all or nothing."""
+    from imago.train.generate.insects import make_dataset
+
+    out = Path(arguments["out"])
+    make_dataset(out, per_class=arguments["per_class"], size=arguments["size"])
+    return {"set": out.name}
+
+
+KINDS: Mapping[str, Kind] = {"train": train, "check": check, "draw": draw}
