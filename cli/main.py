@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "flash": ("flash", "make an SD card that boots into the running service"),
     "fleet": ("fleet", "many boards: what each runs, and a playbook that updates them in batches"),
+    "studio": ("studio", "the web page: train, understand, compress and deploy without code"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 
@@ -61,6 +62,7 @@ EXTRA_OF = {
         "train",
     ),
     "cv2": "camera",
+    **dict.fromkeys(("nicegui", "fastapi", "uvicorn", "starlette"), "studio"),
     "paho": "mqtt",
 }
 
