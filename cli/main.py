@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "check, fetch or generate a data set"),
     "models": ("models", "list the networks, or show one layer by layer"),
     "train": ("train", "train a network on photos in folders"),
+    "baseline": ("baseline", "fit classical classifiers on the same pictures, for comparison"),
     "prune": ("prune", "make a trained network smaller by removing channels, and retrain it"),
     "compress": ("compress", "prune, quantise and measure; hand out the best version inside the gates"),
     "export": ("export", "write a trained run as one ONNX or TFLite file that carries its own contract"),
@@ -52,6 +53,7 @@ EXTRA_OF = {
         ),
         "train",
     ),
+    **dict.fromkeys(("sklearn", "skl2onnx"), "studio"),
     "cv2": "camera",
     "paho": "mqtt",
 }
