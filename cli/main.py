@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cameras": ("cameras", "list the cameras here and what they can do"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
+    "studio": ("studio", "the web page: train, understand, compress and deploy without code"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 
@@ -55,6 +56,7 @@ EXTRA_OF = {
     ),
     **dict.fromkeys(("sklearn", "skl2onnx"), "studio"),
     "cv2": "camera",
+    **dict.fromkeys(("nicegui", "fastapi", "uvicorn", "starlette"), "studio"),
     "paho": "mqtt",
 }
 
