@@ -335,3 +335,15 @@ def test_command_shows_a_file_and_refuses_a_bad_one(run: Path, tmp_path: Path) -
     assert done.returncode == 2
     assert "layer 1 (MaxPool) does not fit" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_it_prunes_where_the_wiring_allows(run: Path, tmp_path: Path) -> None:
+    done = imago("prune", str(run), "--macs", "0.6", "--epochs", "2", "--out", str(tmp_path / "small"))
+    assert done.returncode == 0, done.stderr
+    small = Run.load(tmp_path / "small")
+    assert small.model["arch"]
+    config = ModelConfig.from_dict(small.model)
+    module = small.load_module(tmp_path / "small")
+    shape = (config.channels, config.height, config.width)
+    whole = Run.load(run).load_module(run)
+    assert totals(layer_table(module, shape))[1] <= 0.6 * totals(layer_table(whole, shape))[1]

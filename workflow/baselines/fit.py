@@ -19,8 +19,8 @@ I64 = npt.NDArray[np.int64]
 
 # Candidates of each one's setting, tried on the validation pictures; the first is the default without any.
 NEIGHBOURS = (5, 1, 3, 9, 15)
-PENALTIES = (0.01, 0.0003, 0.001, 0.003, 0.1)
-MAX_ROUNDS = 2000
+PENALTIES = (0.001, 0.0001, 0.01)
+MAX_ROUNDS = 200  # at 32×32 more rounds took 5 times as long and moved no picture to another class
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +96,16 @@ def _machine(train: Samples, val: Samples, options: BaselineOptions) -> Fitted:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
+    mean = train.x.mean(0, dtype=np.float64) / 255
+    centred = np.asarray(train.x / 255 - mean, np.float32)
+
     def made(penalty: float) -> Fitted:
         model = LinearSVC(C=penalty, max_iter=MAX_ROUNDS, random_state=options.seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the choice below judges the result
-            model.fit(train.x / 255, train.y)
+            model.fit(centred, train.y)
+        # Centred pixels settle sooner; as w·(x − m) + b = w·x + (b − w·m), the file needs no centring.
+        model.intercept_ = model.intercept_ - model.coef_ @ mean
         return Fitted("svm", model, f"C = {penalty:g}", 255.0, 1.0, 0.0)
 
     best = _best([made(c) for c in (PENALTIES if len(val) else PENALTIES[:1])], val)
