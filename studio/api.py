@@ -54,7 +54,9 @@ class Api:
         with incoming.Arriving(self._studio.workspace, incoming.MAX_PICTURE) as arriving:
             await _receive(request, arriving)
             async with self._busy:
-                took = await in_thread(incoming.take_file, self._studio.workspace, arriving.path, name, path)
+                took = await in_thread(
+                    incoming.take_file, self._studio.workspace, arriving.path, name, path
+                )
         return JSONResponse({"file": took.name})
 
     async def predict(self, request: Request) -> Response:
@@ -89,9 +91,7 @@ class Api:
             path,
             filename=path.name,
             content_disposition_type="inline" if shown else "attachment",
-            headers={
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-            },
+            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"},
         )
 
 
@@ -164,3 +164,4 @@ async def _body(request: Request, limit: int) -> bytes:
 def relative(studio: Studio, path: Path) -> str:
     """The part of a download's address that names ``path``."""
     return path.relative_to(studio.workspace.root).as_posix()
+

@@ -181,9 +181,7 @@ def _whole_picture(path: Path, name: str) -> None:
 
 def _writable(found: DataSet) -> None:
     if found.linked:
-        raise InputError(
-            "{name} lies outside the workspace and is not changed; copy it first", name=found.name
-        )
+        raise InputError("{name} lies outside the workspace and is not changed; copy it first", name=found.name)
 
 
 def _count(root: Path) -> int:

@@ -93,7 +93,7 @@ class Shell:
 
     def _mark(self, path: str) -> None:
         """Show where one is, and which steps are done."""
-        here = path.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
+        here = path.split("?")[0].split("#")[0]
         here = "/task" if here in ("", "/") else here
         for place, made in self._marks.items():
             made.set("aria_current", "page" if place == here else None)
