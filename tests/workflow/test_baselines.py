@@ -149,7 +149,7 @@ def test_a_trained_network_stands_beside_them(done: tuple[Path, Path, dict], tmp
 @pytest.mark.slow
 @pytest.mark.data
 def test_digits_are_read_as_well_as_the_textbooks_say(tmp_path: Path) -> None:
-    """MNIST with 5,000 of the training pictures: nearest neighbours about 94 %, a linear border well below."""
+    """MNIST with 5,000 of the training pictures: nearest neighbours about 94 %, a linear border less."""
     said = imago(
         "baseline", str(need_data("mnist")), "--out", str(tmp_path / "out"), "--json", "-", timeout=900
     )
