@@ -22,7 +22,8 @@ from imago.studio.language import COOKIE, in_thread, speaking
 
 MAX_UPLOAD = incoming.MAX_ZIP
 BLOCK = 1 << 20
-DOWNLOADS = frozenset({".onnx", ".tflite", ".py", ".json", ".html", ".svg", ".png", ".safetensors"})
+SHOWN = frozenset({".html", ".svg", ".png", ".jpg"})  # what a page may show; the rest is to keep
+DOWNLOADS = SHOWN | {".onnx", ".tflite", ".py", ".json", ".safetensors"}
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -54,9 +55,7 @@ class Api:
         with incoming.Arriving(self._studio.workspace, incoming.MAX_PICTURE) as arriving:
             await _receive(request, arriving)
             async with self._busy:
-                took = await in_thread(
-                    incoming.take_file, self._studio.workspace, arriving.path, name, path
-                )
+                took = await in_thread(incoming.take_file, self._studio.workspace, arriving.path, name, path)
         return JSONResponse({"file": took.name})
 
     async def predict(self, request: Request) -> Response:
@@ -72,6 +71,13 @@ class Api:
         answer = await in_thread(self._answers.of_pixels, _ask(request, "model"), body, width, height)
         return JSONResponse(answer)
 
+    async def keep(self, request: Request) -> Response:
+        """``POST /api/upload/keep`` with a picture → a number by which the page may look at it again."""
+        with incoming.Arriving(self._studio.workspace, incoming.MAX_PICTURE) as arriving:
+            await _receive(request, arriving)
+            name = await in_thread(incoming.keep, self._studio.workspace, arriving.path)
+        return JSONResponse({"kept": name})
+
     async def picture(self, request: Request) -> Response:
         """``GET /api/picture/SET/SPLIT/INDEX?side=`` → a small JPEG."""
         p = request.path_params
@@ -86,12 +92,14 @@ class Api:
         within = path.is_relative_to(self._studio.workspace.runs.resolve())
         if not within or path.suffix not in DOWNLOADS or not path.is_file():
             raise InputError("{path} is not in the workspace", path=path.name)
-        shown = request.query_params.get("show") == "1" and path.suffix in (".html", ".svg", ".png")
+        shown = request.query_params.get("show") == "1" and path.suffix in SHOWN
         return FileResponse(
             path,
             filename=path.name,
             content_disposition_type="inline" if shown else "attachment",
-            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"},
+            headers={
+                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+            },
         )
 
 
@@ -104,6 +112,7 @@ def install(application: FastAPI, studio: Studio) -> None:
         "/api/upload/file": api.file,
         "/api/upload/predict": api.predict,
         "/api/upload/look": api.look,
+        "/api/upload/keep": api.keep,
     }.items():
         application.add_route(path, _speaking(answer), methods=["POST"])
     application.add_route("/api/picture/{name}/{split}/{index:int}", _speaking(api.picture))
@@ -164,4 +173,3 @@ async def _body(request: Request, limit: int) -> bytes:
 def relative(studio: Studio, path: Path) -> str:
     """The part of a download's address that names ``path``."""
     return path.relative_to(studio.workspace.root).as_posix()
-

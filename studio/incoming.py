@@ -11,7 +11,7 @@ from pathlib import Path
 from imago.edge_runtime.errors import DataError, InputError, StorageError
 from imago.edge_runtime.imageio import SUFFIXES, read_image
 from imago.studio.datasets import DataSet, find_set, free_name
-from imago.studio.workspace import Workspace, safe_name
+from imago.studio.workspace import Workspace, plain, safe_name
 from imago.train.data.fetch import unzip
 from imago.train.data.listing import list_dataset
 from imago.train.dataset import DataOptions
@@ -23,6 +23,7 @@ MAX_PICTURE, MAX_PIXELS = 32_000_000, 50_000_000
 MAX_FILES = 20_000  # in one set
 MAX_DEPTH = 4
 LISTS = frozenset({".txt", ".csv"})
+KEPT = 20  # pictures to look at
 KEPT_FREE = 200_000_000  # bytes that an upload leaves on the disk
 
 
@@ -179,9 +180,30 @@ def _whole_picture(path: Path, name: str) -> None:
         raise InputError(error.template, **values) from error
 
 
+def keep(workspace: Workspace, arrived: Path) -> str:
+    """Keep one picture for a while, for a page to look at; the oldest go. Raises InputError."""
+    _whole_picture(arrived, "picture")
+    kept = sorted(workspace.incoming.glob("*.kept"), key=lambda path: path.stat().st_mtime)
+    for old in kept[: max(0, len(kept) - KEPT + 1)]:
+        old.unlink(missing_ok=True)
+    name = secrets.token_hex(8)
+    arrived.replace(workspace.incoming / f"{name}.kept")
+    return name
+
+
+def kept(workspace: Workspace, name: str) -> bytes:
+    """The bytes of a kept picture. Raises InputError where it is gone."""
+    try:
+        return (workspace.incoming / f"{plain(name)}.kept").read_bytes()
+    except OSError as error:
+        raise InputError("this picture is gone; send it again") from error
+
+
 def _writable(found: DataSet) -> None:
     if found.linked:
-        raise InputError("{name} lies outside the workspace and is not changed; copy it first", name=found.name)
+        raise InputError(
+            "{name} lies outside the workspace and is not changed; copy it first", name=found.name
+        )
 
 
 def _count(root: Path) -> int:

@@ -64,9 +64,7 @@ def begin(studio: Studio) -> Job:
 def begin_with(studio: Studio, config: TrainConfig, data: Path, name: str) -> Job:
     """Train ``config`` on the pictures in ``data``; the run becomes ``runs/name`` (or ``name-2`` …)."""
     run = _reserved(studio, name)
-    job = studio.jobs.add(
-        "train", run.name, {"data": str(data), "config": config.to_dict(), "run": str(run)}
-    )
+    job = studio.jobs.add("train", run.name, {"data": str(data), "config": config.to_dict(), "run": str(run)})
     studio.memory.change(run=run.name, model_file="")
     return job
 
@@ -151,4 +149,6 @@ def all_runs(studio: Studio) -> list[RunView]:
 def chosen_run(studio: Studio) -> RunView | None:
     """The finished run that the later steps look at: the chosen one, else the newest."""
     finished = [one for one in all_runs(studio) if one.finished]
-    return next((one for one in finished if one.name == studio.choices.run), finished[0] if finished else None)
+    return next(
+        (one for one in finished if one.name == studio.choices.run), finished[0] if finished else None
+    )

@@ -143,7 +143,7 @@ class Queue:
                 stdout=log,
                 stderr=log,
                 cwd=job.folder,
-                env={**os.environ, "IMAGO_LANG": language(), "PYTHONUNBUFFERED": "1"},
+                env=_environment(),
                 **_alone(),
             )
 
@@ -163,6 +163,13 @@ class Queue:
 def _newest(job: Job) -> Report:
     fresh = Report.read(job.folder)
     return fresh if fresh.began else job.report
+
+
+def _environment() -> dict[str, str]:
+    """Ours, in the visitor's language; relative search paths still mean what they mean here."""
+    path = [str(Path(part).absolute()) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    more = {"PYTHONPATH": os.pathsep.join(path)} if path else {}
+    return {**os.environ, **more, "IMAGO_LANG": language(), "PYTHONUNBUFFERED": "1"}
 
 
 def _alone() -> dict[str, Any]:

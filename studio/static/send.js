@@ -92,6 +92,12 @@
       imagoTry(zone, files.filter(([path]) => PICTURE.test(path)));
       return;
     }
+    if (zone.dataset.drop === "look") {
+      try { emitEvent("imago_kept", (await post("/api/upload/keep", {}, files[0][1])).kept); } catch (error) {
+        say(zone, error.message, true);
+      }
+      return;
+    }
     zone.dataset.working = "1";
     say(zone, counted(zone, 0, files.length));
     try {

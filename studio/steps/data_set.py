@@ -44,7 +44,10 @@ def _contents(context: Context, found: DataSet, counted: Census) -> None:
         [
             (tr("classes"), str(len(counted.classes))),
             (tr("pictures"), f"{counted.total:,}".replace(",", " ")),
-            (tr("kept for the test"), _held(counted) if "test" in splits or "val" in splits else tr("a share")),
+            (
+                tr("kept for the test"),
+                _held(counted) if "test" in splits or "val" in splits else tr("a share"),
+            ),
         ]
     )
     if counted.problem:
@@ -96,7 +99,9 @@ def _collecting(context: Context, found: DataSet, counted: Census) -> None:
         for name in counted.classes[:SHOWN_CLASSES]:
             with box("row collected"):
                 zone("class", name, folder=False, set=found.name, folder_=name)
-                snap = button(tr("Webcam"), data_folder=name, aria_label=tr("take a picture of {name}", name=name))
+                snap = button(
+                    tr("Webcam"), data_folder=name, aria_label=tr("take a picture of {name}", name=name)
+                )
                 snap.on(
                     "click",
                     js_handler="(event) => imagoSnap(event.currentTarget.closest('.camera'),"

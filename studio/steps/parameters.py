@@ -101,9 +101,7 @@ def _input(parameter: Parameter, value: Any, change: fields.Change) -> None:
         fields.switch(name, parameter.label, bool(value), change, explanation=parameter.explanation)
     elif parameter.kind == "choice":
         options = [(one, one) for one in parameter.options]
-        fields.choice(
-            name, parameter.label, str(value), options, change, explanation=parameter.explanation
-        )
+        fields.choice(name, parameter.label, str(value), options, change, explanation=parameter.explanation)
     else:
         fields.number(
             name,
@@ -127,4 +125,3 @@ def _range(parameter: Parameter, usual: Any) -> str:
     if parameter.kind == "choice":
         return text
     return f"{text} · " + tr("{low} to {high}", low=f"{parameter.low:g}", high=f"{parameter.high:g}")
-

@@ -40,7 +40,9 @@ def _classification(context: Context) -> None:
         Tag("strong", tr("Say what is on a picture"))
         Tag(
             "span",
-            tr("Image classification: for every picture one answer out of your classes, with how sure it is."),
+            tr(
+                "Image classification: for every picture one answer out of your classes, with how sure it is."
+            ),
             "about",
         )
 
