@@ -56,8 +56,8 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """How many times as many parameters the fully connected layer has."""
-        return self.dense / self.conv
+        """How many times as many weights the fully connected layer has."""
+        return self.dense_weights / self.conv_weights
 
     @property
     def fits(self) -> bool:

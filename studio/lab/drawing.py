@@ -1,37 +1,25 @@
-"""Pictures of numbers: grids and maps as SVG and PNG, handed to the page as data URLs.
+"""Pictures of numbers as SVG, handed to the page as data URLs.
 
 Only numbers go into the SVG, never what somebody typed.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 import numpy.typing as npt
 
 from imago.edge_runtime.types import U8
+from imago.studio.explain import data_url
 
 CELL = 30
 INK, PAPER, MARK = "#17231e", "#fffefb", "#b4500b"
-LINE = "#0d5c4d"
+LINES = ("#0d5c4d", "#b4500b", "#1d5f8a")  # the same weight has the same colour
 DARK = 140  # greys below it carry light digits
-
-
-def png_url(pixels: U8, scale: int = 1) -> str:
-    """uint8 ``(h, w)`` or ``(h, w, 3)``, each pixel as a square of ``scale``."""
-    from PIL import Image
-
-    large = np.repeat(np.repeat(pixels, scale, 0), scale, 1)
-    buffer = io.BytesIO()
-    Image.fromarray(large).save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def svg_url(text: str) -> str:
     """An SVG document as an image's address."""
-    return "data:image/svg+xml;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii")
+    return data_url(text.encode("utf-8"), "image/svg+xml")
 
 
 def grid_svg(
@@ -97,8 +85,8 @@ def connections_svg(side: int, *, dense: bool, hidden: int = 4, kernel: int = 3)
         first = round(j * (side - kernel) / max(1, hidden - 1)) if not dense else 0
         seen = range(side) if dense else range(first, min(side, first + kernel))
         lines += [
-            f'<line x1="{xs[i]:.1f}" y1="{top}" x2="{hx:.1f}" y2="{bottom}" stroke="{LINE}" '
-            'stroke-width="1.4"/>'
+            f'<line x1="{xs[i]:.1f}" y1="{top}" x2="{hx:.1f}" y2="{bottom}" '
+            f'stroke="{LINES[0 if dense else (i - first) % len(LINES)]}" stroke-width="1.8"/>'
             for i in seen
         ]
     dots = [_dot(x, top, "#f6f4ee") for x in xs] + [_dot(x, bottom, "#e1efe9") for x in hs]
@@ -110,17 +98,3 @@ def connections_svg(side: int, *, dense: bool, hidden: int = 4, kernel: int = 3)
 
 def _dot(x: float, y: float, fill: str) -> str:
     return f'<circle cx="{x:.1f}" cy="{y}" r="11" fill="{fill}" stroke="{INK}" stroke-width="1.5"/>'
-
-
-def mosaic(maps: npt.NDArray[np.float32], columns: int = 8, gap: int = 1) -> U8:
-    """Feature maps float32 ``(n, h, w)`` side by side, uint8, on one scale, so that weak maps look weak."""
-    count, height, width = maps.shape
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    low, high = float(maps.min()), float(maps.max())
-    spread = high - low or 1.0
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 255, np.uint8)
-    for k in range(count):
-        y, x = k // columns * (height + gap), k % columns * (width + gap)
-        sheet[y : y + height, x : x + width] = np.round(255 * (maps[k] - low) / spread)
-    return sheet

@@ -1,9 +1,12 @@
-"""A plan as a table for people, in the terminal."""
+"""A plan as text: a table for the terminal, and the program that builds it."""
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
+
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.texttable import table
+from imago.train.models.layers import Layer
 from imago.train.models.plan import Plan
 from imago.train.models.rows import LayerRow, shape_text
 
@@ -33,3 +36,22 @@ def numbers(row: LayerRow) -> tuple[str, str, str]:
         f"{row.params:,}" if row.params else "–",
         f"{row.macs:,}" if row.macs else "–",
     )
+
+
+def plan_program(plan: Plan) -> str:
+    """Python lines that build it with ``Net``; every value enters as a literal."""
+    lines = [f"net = Net(input={plan.input!r}, name={plan.name!a})"]
+    lines += [f"net.add({', '.join(_arguments(layer))})" for layer in plan.layers]
+    return "\n".join(lines)
+
+
+def _arguments(layer: Layer) -> list[str]:
+    """The kind, then what differs from its defaults."""
+    given = [f'"{layer.KIND}"']
+    for one in fields(layer):
+        value = getattr(layer, one.name)
+        if one.default is MISSING:
+            given.append(repr(value))
+        elif value != one.default:
+            given.append(f"{one.name}={value!r}" if one.name != "units" else repr(value))
+    return given
