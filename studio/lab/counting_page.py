@@ -54,9 +54,7 @@ class Counter:
                 (
                     False,
                     tr("Every neuron with its neighbourhood"),
-                    tr(
-                        "Each neuron sees three inputs, and all share the same three weights: one colour each."
-                    ),
+                    tr("Each neuron sees three inputs; the same three weights serve all."),
                 ),
             ):
                 with card(heading):

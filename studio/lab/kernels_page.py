@@ -82,10 +82,10 @@ class Bench:
                 )
             with box("row"):
                 for text, label, move in (
-                    ("←", tr("left"), (0, -1)),
-                    ("→", tr("right"), (0, 1)),
-                    ("↑", tr("up"), (-1, 0)),
-                    ("↓", tr("down"), (1, 0)),
+                    ("←", tr("one to the left"), (0, -1)),
+                    ("→", tr("one to the right"), (0, 1)),
+                    ("↑", tr("one up"), (-1, 0)),
+                    ("↓", tr("one down"), (1, 0)),
                 ):
                     button(text, lambda move=move: self._move(*move), aria_label=label)
             with box("lab-three"):
