@@ -1,4 +1,5 @@
-"""What uneven classes and uneven results mean, in sentences: bias is a thing to see, not a chapter to skip."""
+"""What uneven classes and uneven results mean, in sentences: bias is a thing to see, not a chapter to "
+"skip."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ def _gap(judged: Sequence[Mapping[str, Any]]) -> list[tuple[Tone, str]]:
             (
                 "warn",
                 tr(
-                    "It is not equally good to all: {worst} is recognised in {low} % of the pictures, {best} in "
-                    "{high} %. Whoever relies on it is let down more often with {worst}.",
+                    "It is not equally good to all: {worst} is recognised in {low} % of the pictures, "
+                    "{best} in {high} %. Whoever relies on it is let down more often with {worst}.",
                     **values,
                 ),
             )
@@ -59,8 +60,8 @@ def _gap(judged: Sequence[Mapping[str, Any]]) -> list[tuple[Tone, str]]:
         (
             "good",
             tr(
-                "From {low} % ({worst}) to {high} % ({best}): with so many pictures the classes cannot be told "
-                "apart; it treats them alike as far as one can see.",
+                "From {low} % ({worst}) to {high} % ({best}): with so many pictures the classes cannot be "
+                "told apart; it treats them alike as far as one can see.",
                 **values,
             ),
         )
@@ -84,8 +85,8 @@ def _imbalance(trained: Mapping[str, int]) -> list[tuple[Tone, str]]:
         (
             "warn",
             tr(
-                "It has seen {n} pictures of {most} and only {few} of {least}. Such a network tends to guess the "
-                "frequent class: add pictures of the rare one, or let rare classes weigh more.",
+                "It has seen {n} pictures of {most} and only {few} of {least}. Such a network tends to "
+                "guess the frequent class: add pictures of the rare one, or let rare classes weigh more.",
                 n=trained[most],
                 most=most,
                 few=trained[least],

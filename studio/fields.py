@@ -38,7 +38,8 @@ def number(
     explanation: str = "",
     placeholder: str = "",
 ) -> Tag:
-    """A number; an emptied field gives None. ``change`` gets float or None once it is left or Enter is hit."""
+    """A number; an emptied field gives None. ``change`` gets float or None once it is left or Enter is "
+    "hit."""
     frame, ties = _frame(name, label, explanation)
     with frame:
         made = Tag(

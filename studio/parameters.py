@@ -102,8 +102,8 @@ def basic() -> tuple[Parameter, ...]:
             "choice",
             tr("Optimiser"),
             tr(
-                "The rule that turns slopes into steps: SGD walks straight down, momentum keeps rolling, RMSprop "
-                "and Adam give every weight a step of its own. AdamW is a good first choice."
+                "The rule that turns slopes into steps: SGD walks straight down, momentum keeps rolling, "
+                "RMSprop and Adam give every weight a step of its own. AdamW is a good first choice."
             ),
             options=choices.OPTIMIZERS,
         ),
@@ -112,8 +112,9 @@ def basic() -> tuple[Parameter, ...]:
             "number",
             tr("Weight decay"),
             tr(
-                "Pulls all weights a little towards zero at each step. That keeps the network simple, so that "
-                "it learns the subject and not single pictures; empty means a value that fits the optimiser."
+                "Pulls all weights a little towards zero at each step. That keeps the network simple, so "
+                "that it learns the subject and not single pictures; empty means a value that fits the "
+                "optimiser."
             ),
             0,
             1,
@@ -124,8 +125,9 @@ def basic() -> tuple[Parameter, ...]:
             "choice",
             tr("Augmentation"),
             tr(
-                "Random changes of every training picture: turned, shifted, lighter, darker. The network sees "
-                "more variety than you photographed; overhead also turns pictures to any side, as insects sit."
+                "Random changes of every training picture: turned, shifted, lighter, darker. The network "
+                "sees more variety than you photographed; overhead also turns pictures to any side, as "
+                "insects sit."
             ),
             options=choices.AUGMENTATIONS,
         ),
@@ -134,8 +136,8 @@ def basic() -> tuple[Parameter, ...]:
             "switch",
             tr("Pretrained weights"),
             tr(
-                "Start from a network that has seen a million photos (ImageNet), so that few pictures of your "
-                "own are enough. The weights are downloaded once; LeNet-5 has none."
+                "Start from a network that has seen a million photos (ImageNet), so that few pictures of "
+                "your own are enough. The weights are downloaded once; LeNet-5 has none."
             ),
         ),
         Parameter(
@@ -143,8 +145,8 @@ def basic() -> tuple[Parameter, ...]:
             "choice",
             tr("Frozen layers"),
             tr(
-                "Which layers keep the weights they start with. backbone trains only the last layer, which is "
-                "quick and suits pretrained networks; none lets everything learn."
+                "Which layers keep the weights they start with. backbone trains only the last layer, which "
+                "is quick and suits pretrained networks; none lets everything learn."
             ),
             options=("none", "backbone", "1", "2", "3", "4", "5", "6", "7", "8"),
         ),
@@ -153,8 +155,8 @@ def basic() -> tuple[Parameter, ...]:
             "whole",
             tr("Seed"),
             tr(
-                "The number that all chance comes from: first weights, order of pictures, augmentation. The same "
-                "seed gives the same network again; another seed shows how much was luck."
+                "The number that all chance comes from: first weights, order of pictures, augmentation. "
+                "The same seed gives the same network again; another seed shows how much was luck."
             ),
             0,
             2**31 - 1,
@@ -165,8 +167,8 @@ def basic() -> tuple[Parameter, ...]:
             "choice",
             tr("Device"),
             tr(
-                "Where to compute: cpu works everywhere, cuda is an NVIDIA graphics card, mps an Apple one. auto "
-                "takes the fastest that is there."
+                "Where to compute: cpu works everywhere, cuda is an NVIDIA graphics card, mps an Apple "
+                "one. auto takes the fastest that is there."
             ),
             options=choices.DEVICES,
         ),
@@ -205,8 +207,9 @@ def advanced() -> tuple[Parameter, ...]:
             "whole",
             tr("Halvings left out"),
             tr(
-                "How many of the first shrinking layers are skipped, for small pictures. Each makes the feature "
-                "maps twice as fine and the work four times as much; empty decides by the picture size."
+                "How many of the first shrinking layers are skipped, for small pictures. Each makes the "
+                "feature maps twice as fine and the work four times as much; empty decides by the picture "
+                "size."
             ),
             0,
             2,
@@ -218,8 +221,8 @@ def advanced() -> tuple[Parameter, ...]:
             "choice",
             tr("How a photo becomes a square"),
             tr(
-                "center-crop cuts the sides off, letterbox adds bars, stretch squeezes. The board does exactly "
-                "the same with what its camera sees."
+                "center-crop cuts the sides off, letterbox adds bars, stretch squeezes. The board does "
+                "exactly the same with what its camera sees."
             ),
             options=FITS,
         ),
@@ -228,8 +231,8 @@ def advanced() -> tuple[Parameter, ...]:
             "choice",
             tr("Learning rate over time"),
             tr(
-                "How the learning rate changes during the run. onecycle and cosine rise and then fall smoothly, step "
-                "drops in stairs, constant stays."
+                "How the learning rate changes during the run. onecycle and cosine rise and then fall "
+                "smoothly, step drops in stairs, constant stays."
             ),
             options=choices.SCHEDULES,
         ),
@@ -238,8 +241,8 @@ def advanced() -> tuple[Parameter, ...]:
             "number",
             tr("Warm-up"),
             tr(
-                "The share of the run in which the learning rate rises from almost nothing. It keeps the first, "
-                "clueless steps small."
+                "The share of the run in which the learning rate rises from almost nothing. It keeps the "
+                "first, clueless steps small."
             ),
             0,
             0.9,
@@ -260,8 +263,8 @@ def advanced() -> tuple[Parameter, ...]:
             "number",
             tr("Label smoothing"),
             tr(
-                "Asks the network to be nearly sure instead of absolutely sure. That makes its confidences more "
-                "honest; 0 switches it off."
+                "Asks the network to be nearly sure instead of absolutely sure. That makes its confidences "
+                "more honest; 0 switches it off."
             ),
             0,
             0.9,
@@ -271,8 +274,8 @@ def advanced() -> tuple[Parameter, ...]:
             "number",
             tr("Weight average"),
             tr(
-                "The network that is kept is a moving average of the last weights, which is steadier than any "
-                "of them. Closer to 1 averages longer; 0 switches it off."
+                "The network that is kept is a moving average of the last weights, which is steadier than "
+                "any of them. Closer to 1 averages longer; 0 switches it off."
             ),
             0,
             0.99999,
@@ -282,8 +285,8 @@ def advanced() -> tuple[Parameter, ...]:
             "choice",
             tr("Weights for rare classes"),
             tr(
-                "Mistakes on classes with few pictures count more. auto does so where the largest class has at least "
-                "three times as many pictures as the smallest."
+                "Mistakes on classes with few pictures count more. auto does so where the largest class "
+                "has at least three times as many pictures as the smallest."
             ),
             options=choices.CLASS_WEIGHTS,
         ),
@@ -292,8 +295,8 @@ def advanced() -> tuple[Parameter, ...]:
             "whole",
             tr("Patience"),
             tr(
-                "Ends the run after so many epochs without a better validation accuracy. It saves time when a run has "
-                "learnt what it can; 0 never ends early."
+                "Ends the run after so many epochs without a better validation accuracy. It saves time "
+                "when a run has learnt what it can; 0 never ends early."
             ),
             0,
             1000,
@@ -304,8 +307,8 @@ def advanced() -> tuple[Parameter, ...]:
             "whole",
             tr("Thaw every"),
             tr(
-                "Every so many epochs one more frozen block starts to learn, from the output towards the input. "
-                "That is a gentle way of fine-tuning; 0 keeps them frozen."
+                "Every so many epochs one more frozen block starts to learn, from the output towards the "
+                "input. That is a gentle way of fine-tuning; 0 keeps them frozen."
             ),
             0,
             1000,
@@ -316,8 +319,8 @@ def advanced() -> tuple[Parameter, ...]:
             "choice",
             tr("Precision"),
             tr(
-                "The kind of numbers used while training. bf16 is faster on newer graphics cards, fp32 is exact "
-                "everywhere; auto chooses."
+                "The kind of numbers used while training. bf16 is faster on newer graphics cards, fp32 is "
+                "exact everywhere; auto chooses."
             ),
             options=choices.PRECISIONS,
         ),
@@ -326,8 +329,8 @@ def advanced() -> tuple[Parameter, ...]:
             "whole",
             tr("CPU threads"),
             tr(
-                "How many of the processor's cores the training uses; 0 means all. Fewer leave more for other "
-                "programs."
+                "How many of the processor's cores the training uses; 0 means all. Fewer leave more for "
+                "other programs."
             ),
             0,
             256,
@@ -338,8 +341,8 @@ def advanced() -> tuple[Parameter, ...]:
             "number",
             tr("Share for validation"),
             tr(
-                "The part of the training pictures that is held back to choose the best epoch. It is used where the "
-                "data set has no validation pictures of its own."
+                "The part of the training pictures that is held back to choose the best epoch. It is used "
+                "where the data set has no validation pictures of its own."
             ),
             0.01,
             0.5,
@@ -349,8 +352,8 @@ def advanced() -> tuple[Parameter, ...]:
             "number",
             tr("Share for the test"),
             tr(
-                "The part that is held back until the very end, for one honest measurement. It is used where the "
-                "data set has no test pictures of its own."
+                "The part that is held back until the very end, for one honest measurement. It is used "
+                "where the data set has no test pictures of its own."
             ),
             0.01,
             0.5,

@@ -36,7 +36,7 @@ class Shell:
             }
             self._mark(ui.context.client.sub_pages_router.current_path)
             ui.context.client.sub_pages_router.on_path_changed(self._mark)
-            ui.sub_pages({"/": lambda: self._filler("/task", steps()[0])(), **routes}, show_404=False)
+            ui.sub_pages({"/": routes["/task"], **routes}, show_404=False)
         guide(studio)
 
     def _filler(self, path: str, page: Page) -> Callable[[], None]:
@@ -95,7 +95,7 @@ class Shell:
 
     def _mark(self, path: str) -> None:
         """Show where one is, and which steps are done."""
-        here = path.split("?")[0].split("#")[0]
+        here = path.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
         here = "/task" if here in ("", "/") else here
         for place, made in self._marks.items():
             made.set("aria_current", "page" if place == here else None)

@@ -67,6 +67,22 @@ def compress(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
     return {"run": run.name}
 
 
+def check(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
+    """data → what ``imago data check`` finds."""
+    from imago.train.data.check import check_dataset
+
+    return dict(check_dataset(Path(arguments["data"])).to_dict())
+
+
+def draw(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
+    """out, per_class, size → a set of drawn insects; all or nothing."""
+    from imago.train.generate.insects import make_dataset
+
+    out = Path(arguments["out"])
+    make_dataset(out, per_class=arguments["per_class"], size=arguments["size"])
+    return {"set": out.name}
+
+
 def commands(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
     """lines → ``imago WORDS…`` for each, one after the other, each in a process of its own."""
     last = ""

@@ -69,8 +69,8 @@ def _files(context: Context, shown: RunView, model: str) -> None:
         Tag(
             "p",
             tr(
-                "The model file carries its labels, its preprocessing and a self-test; predict.py beside it names "
-                "any picture from the command line."
+                "The model file carries its labels, its preprocessing and a self-test; predict.py beside "
+                "it names any picture from the command line."
             ),
             "muted small",
         )

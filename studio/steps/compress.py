@@ -28,8 +28,8 @@ def build(context: Context) -> None:
     title(
         tr("Smaller and faster"),
         tr(
-            "Pruning removes channels, quantising turns numbers into bytes. Every version is measured; what loses "
-            "too much is not handed out."
+            "Pruning removes channels, quantising turns numbers into bytes. Every version is measured; "
+            "what loses too much is not handed out."
         ),
     )
     shown = run_or_hint(context)
@@ -78,8 +78,8 @@ def _form(context: Context, shown: RunView, asked: Job | None) -> None:
                 low=0,
                 high=100,
                 explanation=tr(
-                    "A version is refused unless it is sure to lose no more than this. With few pictures nothing "
-                    "is sure: then allow more, or collect more."
+                    "A version is refused unless it is sure to lose no more than this. With few pictures "
+                    "nothing is sure: then allow more, or collect more."
                 ),
             )
             fields.choice(

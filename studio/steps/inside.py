@@ -54,8 +54,8 @@ def inside(context: Context, shown: RunView) -> None:
         Tag(
             "p",
             tr(
-                "A grey square wanders over the picture. Where hiding a place makes the network less sure, it was "
-                "looking there; the rest is faded."
+                "A grey square wanders over the picture. Where hiding a place makes the network less sure, "
+                "it was looking there; the rest is faded."
             ),
             "muted small",
         )

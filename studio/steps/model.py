@@ -58,8 +58,8 @@ def _families() -> dict[str, str]:
     """Two sentences on what each family is about."""
     return {
         "LeNet": tr(
-            "Convolution, pooling, convolution, pooling, then three fully connected layers: the first network "
-            "that read handwritten digits. Its 61,706 weights fit into a file smaller than a photo."
+            "Convolution, pooling, convolution, pooling, then three fully connected layers: the first "
+            "network that read handwritten digits. Its 61,706 weights fit into a file smaller than a photo."
         ),
         "MobileNet": tr(
             "Each convolution is split into one that looks around and one that mixes channels, which costs a "
@@ -74,16 +74,16 @@ def _families() -> dict[str, str]:
             "very small file."
         ),
         "EfficientNet": tr(
-            "Depth, width and picture size grow together in fixed proportion, found by search. Accurate for its "
-            "size, slower than a MobileNet on boards."
+            "Depth, width and picture size grow together in fixed proportion, found by search. Accurate "
+            "for its size, slower than a MobileNet on boards."
         ),
         "ResNet": tr(
             "Residual connections carry each block's input past it, so that even very deep networks learn. "
             "ResNet-18 is the usual yardstick; ResNet-50 is heavy for a board."
         ),
         "Inception": tr(
-            "Kernels of several sizes look at the same place in parallel, and 1×1 kernels keep the work small. "
-            "Good with subjects of very different sizes."
+            "Kernels of several sizes look at the same place in parallel, and 1×1 kernels keep the work "
+            "small. Good with subjects of very different sizes."
         ),
         "AlexNet": tr(
             "The network that won the ImageNet contest in 2012 and started the present wave. Sixty million "

@@ -68,8 +68,8 @@ def _example(context: Context) -> None:
         Tag(
             "p",
             tr(
-                "Take the example: six drawn insects and LeNet-5. It needs no photos and no internet, and it trains "
-                "in a minute or two."
+                "Take the example: six drawn insects and LeNet-5. It needs no photos and no internet, and "
+                "it trains in a minute or two."
             ),
             "muted",
         )

@@ -119,10 +119,11 @@ def _matrix_table(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Non
 
 
 def _cell(value: int, share: float, *, right: bool) -> None:
-    made = Tag("td", str(value) if value else "·", "strong" if share > 0.55 else "")
+    """Both scales end in middle tones, on which the same dark text stays readable."""
+    made = Tag("td", str(value) if value else "·", "right" if right else "")
     if value:
-        colour = "13 92 77" if right else "192 86 0"
-        made.style(f"background:rgb({colour} / {round(12 + 88 * share)}%)")
+        colour = "70 160 135" if right else "236 152 72"
+        made.style(f"background:rgb({colour} / {round(15 + 85 * share)}%)")
 
 
 def _mistakes(shown: RunView, found: dict[str, object]) -> None:
