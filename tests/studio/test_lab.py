@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +30,7 @@ from imago.studio.lab.counting import Comparison, megabytes
 from imago.studio.lab.drawing import connections_svg, grid_svg
 from imago.studio.lab.features import walk
 from imago.studio.lab.pixels import numbers, text_lines
+from imago.train.models.plan_text import plan_program
 from imago.train.models.registry import build_model
 
 from picture_support import pixels as picture
@@ -221,3 +225,67 @@ def test_the_arithmetic_needs_no_page_and_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / ".dev")}, check=False)
     assert done.returncode == 0
+
+
+def url(image: np.ndarray, kind: str = "PNG") -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def test_a_picture_from_the_browser_is_bounded() -> None:
+    from imago.studio.lab.source import received
+
+    assert np.array_equal(received(url(picture(2, 30, 20))), picture(2, 30, 20))
+    large = url(np.zeros((400, 400, 3), np.uint8))
+    for hostile in (
+        "",
+        None,
+        7,
+        "data:image/png;base64,@@@",
+        "data:image/png;base64,QUJD",
+        "data:text/html;base64,PHNjcmlwdD4=",
+        url(picture(2, 30, 20), "JPEG"),
+        large,
+        "data:image/png;base64," + "A" * 1_000_000,
+    ):
+        with pytest.raises(InputError):
+            received(hostile)
+
+
+def test_changes_on_the_table_are_values() -> None:
+    from imago.studio.lab import nets
+
+    plan, place = nets.inserted(nets.LENET, nets.FRESH[1])
+    assert (plan.layers[place].KIND, place) == ("max_pool", 6)
+    assert plan.trace().problem is not None
+    assert nets.removed(plan, place) == nets.LENET
+    assert nets.moved(nets.moved(nets.LENET, 1, 1), 2, -1) == nets.LENET
+    assert nets.moved(nets.LENET, 0, -1) == nets.LENET
+    assert nets.changed(nets.LENET, 0, channels=8).trace().rows[0].shape == (8, 28, 28)
+    for template in nets.TEMPLATES.values():
+        template.require()
+        program = plan_program(template)
+        scope: dict[str, object] = {}
+        exec(f"from imago.train import Net\n{program}", scope)  # noqa: S102 - the program that a pupil runs
+        assert scope["net"].plan == template  # type: ignore[attr-defined]
+
+
+def test_a_saved_network_is_found_and_trained_by_name(tmp_path: Path) -> None:
+    from imago.studio.lab import nets
+    from imago.studio.workspace import Workspace
+    from imago.train.config import TrainConfig
+
+    workspace = Workspace(tmp_path / "w")
+    name = nets.save(workspace, replace(nets.LENET, name="../../x y"))
+    assert (workspace.root / "nets" / f"{name.removeprefix('net:')}.json").is_file()
+    assert [p.layers for p in nets.saved(workspace)] == [nets.LENET.layers]
+    config = nets.with_net(workspace, TrainConfig(model=name, epochs=3))
+    assert config.net is not None
+    assert (config.net.layers, config.epochs) == (nets.LENET.layers, 3)
+    assert nets.with_net(workspace, TrainConfig(model="lenet5")) == TrainConfig(model="lenet5")
+    for missing in ("net:gone", "net:../studio"):
+        with pytest.raises(InputError):
+            nets.with_net(workspace, TrainConfig(model=missing))
+    (workspace.root / "nets" / "bad.json").write_text("{")
+    assert len(nets.saved(workspace)) == 1
