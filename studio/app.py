@@ -125,6 +125,7 @@ def _listen(options: StudioOptions) -> socket.socket:
         if sys.platform != "win32":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, options.port))
+        listener.listen(128)  # whoever comes before the server is ready waits, and is not turned away
     except (OSError, OverflowError) as error:
         raise InputError(
             "cannot listen on {host}, port {port} ({reason}); choose another with --host and --port",
