@@ -1,4 +1,4 @@
-"""``imago data check|fetch|generate``: look at a data set, download a public one, or make one."""
+"""``imago data check|fetch|generate|pixels``: look at a data set or a picture, download one, or make one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def main(argv: Sequence[str]) -> int:
         "check": check,
         "fetch": fetch,
         "generate": generate,
+        "pixels": pixels,
     }
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())  # noqa: T201
         return 0
     if argv[0] not in commands:
-        raise InputError("imago data {name}: there are check, fetch and generate", name=argv[0])
+        raise InputError("imago data {name}: there are check, fetch, generate and pixels", name=argv[0])
     return commands[argv[0]](argv[1:])
 
 
@@ -30,12 +31,13 @@ def usage() -> str:
     """The text of ``imago data --help``."""
     return "\n".join(
         (
-            tr("usage: imago data check|fetch|generate …   (each explains itself with --help)"),
+            tr("usage: imago data check|fetch|generate|pixels …   (each explains itself with --help)"),
             "",
             "  check     "
             + tr("list everything that is wrong with a data set, and what it means for training"),
             "  fetch     " + tr("download a public data set: mnist, fashion-mnist, hymenoptera"),
             "  generate  " + tr("make pictures and a camera video of drawn insects"),
+            "  pixels    " + tr("print a picture as the numbers that it is made of"),
         )
     )
 
@@ -137,4 +139,35 @@ def generate(argv: Sequence[str]) -> int:
     if args.video is not None:
         make_video(args.video, seconds=args.seconds, seed=args.seed)
         output.say(tr("the video is {path}", path=args.video))
+    return 0
+
+
+def pixels(argv: Sequence[str]) -> int:
+    """``imago data pixels PICTURE``."""
+    from imago.studio.lab.pixels import MODES, numbers, text_lines
+
+    parser = Parser(
+        "data pixels",
+        "Print a picture as the numbers that it is made of.",
+        (
+            "imago data pixels ant.jpg                    # 25×25, grey, 0 to 255",
+            "imago data pixels ant.jpg --size 8 --mode rgb",
+            "imago data pixels ant.jpg --mode bw --threshold 128",
+        ),
+    )
+    parser.add_argument("picture", type=Path, metavar="PICTURE", help=tr("a picture file"))
+    parser.add_argument("--size", type=int, default=25, metavar="N", help=tr("pixels each way (%(default)s)"))
+    parser.add_argument("--mode", choices=MODES, default="gray", help="(%(default)s)")
+    parser.add_argument(
+        "--threshold", type=int, metavar="N", help=tr("for bw: grey from which a pixel is white (the mean)")
+    )
+    add_json(parser)
+    args = parser.parse_args(argv)
+    from imago.edge_runtime.imageio import read_image
+
+    found = numbers(read_image(args.picture), args.size, args.mode, args.threshold)
+    output = Output(args.json)
+    for line in text_lines(found):
+        output.say(line)
+    output.result({"picture": args.picture.name, "mode": args.mode, "pixels": found.tolist()})
     return 0

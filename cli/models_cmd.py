@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imago.cli.common import Output, Parser, add_json
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
+from imago.edge_runtime.texttable import table
 from imago.train.models.catalogue import MODELS, TIMM, ModelInfo, check_side, check_width
+from imago.train.models.rows import shape_text
 
 if TYPE_CHECKING:
     from imago.train.models.config import ModelConfig
@@ -21,6 +23,7 @@ EXAMPLES = (
     "imago models show lenet5                   # layer by layer",
     "imago models show mobilenet_v3_small --size 96 --classes 6",
     "imago models show mobilenet_v2 --width 0.5",
+    "imago models show my.json                  # a network of your own",
     "imago models show lenet5 --json -",
 )
 
@@ -29,7 +32,7 @@ def parser() -> Parser:
     """The argument parser."""
     p = Parser("models", "List the networks, or show one layer by layer.", EXAMPLES)
     p.add_argument("action", nargs="?", choices=("list", "show"), default="list", help=tr("default: list"))
-    p.add_argument("name", nargs="?", help=tr("network to show"))
+    p.add_argument("name", nargs="?", help=tr("network to show, or the file of one"))
     p.add_argument("--classes", type=int, default=10, help=tr("number of classes (%(default)s)"))
     p.add_argument("--size", type=int, default=0, help=tr("side of the input in pixels (the network's own)"))
     p.add_argument(
@@ -49,7 +52,10 @@ def main(argv: Sequence[str]) -> int:
     if args.action == "show":
         if args.name is None:
             raise InputError("which network? imago models show NAME (imago models lists them)")
-        _show(out, args.name, _config(args.name, args.classes, args.size, args.channels, args.width))
+        if args.name.endswith(".json"):
+            _show_plan(out, Path(args.name))
+        else:
+            _show(out, args.name, _config(args.name, args.classes, args.size, args.channels, args.width))
     elif args.name is not None:
         raise InputError("imago models list takes no name; imago models show {name}", name=args.name)
     else:
@@ -96,6 +102,20 @@ def _list(out: Output, classes: int) -> None:
     out.result({"classes": classes, "models": data})
 
 
+def _show_plan(out: Output, path: Path) -> None:
+    from imago.train.models.plan import read_plan
+
+    plan = read_plan(path)
+    trace = plan.trace()
+    out.say(plan.name)
+    out.say()
+    for line in plan.lines():
+        out.say(line)
+    params, macs = trace.totals
+    layers = [row.to_dict() for row in trace.rows]
+    out.result({"name": plan.name, "net": plan.to_dict(), "layers": layers, "params": params, "macs": macs})
+
+
 def _show(out: Output, name: str, config: ModelConfig) -> None:
     from imago.train.models.summary import describe, totals
 
@@ -128,10 +148,7 @@ def _show(out: Output, name: str, config: ModelConfig) -> None:
 
 
 def _cells(row: LayerRow) -> tuple[str, str, str, str, str]:
-    if len(row.shape) == 3:
-        shape = f"{row.shape[0]}@{row.shape[2]}×{row.shape[1]}"
-    else:
-        shape = "×".join(map(str, row.shape))
+    shape = shape_text(row.shape)
     macs = f"{row.macs:,}" if row.macs else "–"
     return row.name, row.type, shape, f"{row.params:,}" if row.params else "–", macs
 
@@ -150,31 +167,3 @@ def _short(number: int) -> str:
         if number >= unit:
             return f"{number / unit:.3g} {name}"
     return str(number)
-
-
-def table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Sequence[int] = (),
-    last: Sequence[str] | None = None,
-) -> list[str]:
-    """Lines of a plain table. right: columns set flush right. Chinese characters take two places."""
-    lines = [head, *rows, *([last] if last else [])]
-    widths = [max(_places(line[i]) for line in lines) for i in range(len(head))]
-
-    def text(line: Sequence[str]) -> str:
-        cells = (_pad(cell, widths[i], i in right) for i, cell in enumerate(line))
-        return "  ".join(cells).rstrip()
-
-    rule = "─" * max(_places(text(line)) for line in lines)
-    return [text(head), rule, *map(text, rows), *([rule, text(last)] if last else [])]
-
-
-def _pad(cell: str, width: int, right: bool) -> str:
-    space = " " * (width - _places(cell))
-    return space + cell if right else cell + space
-
-
-def _places(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

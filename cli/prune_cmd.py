@@ -116,7 +116,7 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _tell(out: Output, report: PruneReport) -> None:
-    from imago.cli.models_cmd import table
+    from imago.edge_runtime.texttable import table
     from imago.train.pruned_report import macs_unit
 
     before, after = report.before, report.after

@@ -12,6 +12,7 @@ from imago.studio.options import StudioOptions
 
 EXAMPLES = (
     "imago studio                              # opens the browser; everything is kept in ~/imago-studio",
+    "imago studio --lesson                     # the lesson as a guided tour",
     "imago studio --folder lesson --no-browser",
     "imago studio --host 0.0.0.0               # for other computers; the terminal shows the address",
 )
@@ -26,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     p.add_argument("--port", type=int, default=default.port, help=tr("port, 0 for any (%(default)s)"))
     p.add_argument("--no-browser", action="store_true", help=tr("do not open a browser"))
     p.add_argument("--folder", type=Path, help=tr("workspace for data and runs (default: ~/imago-studio)"))
+    p.add_argument("--lesson", action="store_true", help=tr("lead through the lesson, station by station"))
     args = p.parse_args(argv)
     options = StudioOptions(
         host=args.host,
@@ -33,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
         folder=args.folder,
         browser=not args.no_browser,
         token=os.environ.get(TOKEN, ""),
+        start="/lab/lesson" if args.lesson else "",
     )
     from imago.studio.app import serve
 
-    serve(options, say=Output(None).say)
+    serve(options, say=Output(None).say, lesson=args.lesson)
     return 0

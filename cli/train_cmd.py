@@ -15,6 +15,7 @@ from imago.edge_runtime.messages import tr
 from imago.edge_runtime.spec import FITS
 from imago.train import config as choices
 from imago.train.config import TrainConfig
+from imago.train.models.plan import NET, read_plan
 
 if TYPE_CHECKING:
     from imago.train.results import Outcome
@@ -26,6 +27,7 @@ EXAMPLES = (
     "imago train mosquitoes/ --split-file mosquitoes/split.csv --out runs/mosquito",
     "imago train photos/ --model mobilenet_v3_small --width 0.5 --teacher runs/photos-resnet18",
     "imago train photos/ --init runs/photos-lenet5 --lr 0.0005 --epochs 10    # go on from a finished run",
+    "imago train photos/ --net my.json                    # a network of your own (imago.train.Net)",
     "imago train --resume runs/photos-lenet5              # after Ctrl-C or a power cut",
 )
 
@@ -39,6 +41,12 @@ def parser() -> Parser:
     default = TrainConfig()
     group = p.add_argument_group(tr("network"))
     group.add_argument("--model", default="", help=f"{tr('imago models lists them')} ({default.model})")
+    group.add_argument(
+        "--net",
+        type=read_plan,
+        metavar="FILE",
+        help=tr("a network of your own: what Net.save() or the builder wrote"),
+    )
     group.add_argument(
         "--init", type=Path, metavar="RUN", help=tr("start from this finished run: its network and weights")
     )
@@ -139,6 +147,7 @@ def _named(config: TrainConfig) -> str:
         from imago.train.run import Run
 
         model = str(Run.load(config.init).model["name"])
+    model = model.removeprefix(NET)
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in model)
 
 

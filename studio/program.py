@@ -12,6 +12,8 @@ from typing import Any
 from imago.edge_runtime.messages import tr
 from imago.train.config import PATHS, TrainConfig
 from imago.train.dataset import DataOptions
+from imago.train.models.plan import Plan
+from imago.train.models.plan_text import plan_program
 
 PLAIN = (str, int, float, bool, type(None))
 HEAD = '''"""{about}
@@ -21,7 +23,7 @@ Needs: pip install "imago-edge[train]"
 
 from pathlib import Path
 
-from imago.train.config import TrainConfig
+{imports}from imago.train.config import TrainConfig
 from imago.train.dataset import DataOptions
 from imago.train.session import train
 from imago.workflow.steps import export_run
@@ -32,7 +34,7 @@ DATA = Path({data_path})
 # {out}
 OUT = Path({out_path})
 
-# {config}
+{network}# {config}
 CONFIG = TrainConfig({arguments})
 
 
@@ -62,10 +64,16 @@ def program(config: TrainConfig, data: Path, out: Path) -> str:
         config=_comment(tr("what differs from the defaults")),
         learn=_comment(tr("learn; Ctrl-C saves, and imago train --resume goes on")),
         export=_comment(tr("one ONNX file that carries labels, preprocessing and a self-test")),
+        imports="" if config.net is None else "from imago.train import Net\n",
+        network="" if config.net is None else _network(config.net),
         data_path=_literal(str(data)),
         out_path=_literal(str(out)),
         arguments=_arguments(config),
     )
+
+
+def _network(plan: Plan) -> str:
+    return f"# {_comment(tr('the network, layer by layer'))}\n{plan_program(plan)}\n\n"
 
 
 def _arguments(config: TrainConfig) -> str:
@@ -81,6 +89,9 @@ def _differing(value: Any, usual: Any, skip: tuple[str, ...]) -> list[str]:
     for one in fields(value):
         given = getattr(value, one.name)
         named = one.name == "model"  # said even where it is the default: it is what the program is about
+        if one.name == "net" and given is not None:
+            rows.append("net=net.plan")
+            continue
         if one.name in skip or (given == getattr(usual, one.name) and not named):
             continue
         rows.append(f"{one.name}={_value(one.name, given)}")

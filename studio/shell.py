@@ -10,6 +10,7 @@ from nicegui import Client, ui
 from imago.edge_runtime.errors import ImagoError
 from imago.edge_runtime.messages import LANGUAGES, language, tr
 from imago.studio.context import Context, Studio
+from imago.studio.lab.tour import guide
 from imago.studio.language import NAMES
 from imago.studio.parts import Tag, box, button, link, note, title
 from imago.studio.registry import Page, addresses, laboratory, steps, tools
@@ -36,6 +37,7 @@ class Shell:
             self._mark(ui.context.client.sub_pages_router.current_path)
             ui.context.client.sub_pages_router.on_path_changed(self._mark)
             ui.sub_pages({"/": routes["/task"], **routes}, show_404=False)
+        guide(studio)
 
     def _filler(self, path: str, page: Page) -> Callable[[], None]:
         def fill() -> None:

@@ -12,8 +12,10 @@ from imago.edge_runtime.messages import tr
 from imago.studio.context import Studio
 from imago.studio.datasets import find_set
 from imago.studio.jobs.job import Job
+from imago.studio.lab.nets import with_net
 from imago.studio.parameters import config_from
 from imago.train.config import TrainConfig
+from imago.train.models.plan import NET
 from imago.train.run import RUN_FILE, Run
 
 METRICS, FIGURES, WEIGHTS = "metrics.jsonl", "metrics.json", "weights.safetensors"
@@ -51,8 +53,9 @@ def plan(studio: Studio) -> Plan:
     if not now.data:
         raise InputError("choose pictures")
     found = find_set(studio.workspace, now.data)
-    config = config_from(now.model, now.parameters)
-    return Plan(config, found.root, studio.workspace.free_run(f"{now.data}-{now.model}").name)
+    config = with_net(studio.workspace, config_from(now.model, now.parameters))
+    name = f"{now.data}-{now.model.removeprefix(NET)}"
+    return Plan(config, found.root, studio.workspace.free_run(name).name)
 
 
 def begin(studio: Studio) -> Job:

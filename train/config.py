@@ -11,6 +11,7 @@ from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.spec import FITS, Fit
 from imago.train.dataset import DataOptions
 from imago.train.models.config import WIDTH_MULT
+from imago.train.models.plan import NET, Plan
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "onecycle", "step", "constant")
@@ -31,7 +32,8 @@ PATHS = ("init", "teacher", "weights")  # the fields of TrainConfig that name fi
 class TrainConfig:
     """Hyper-parameters of one run.
 
-    model: key of ``MODELS`` or ``timm:NAME`` ("": lenet5, or the network of ``init``). init: folder of a
+    model: key of ``MODELS`` or ``timm:NAME`` ("": lenet5, or the network of ``init``). net: a network of
+    one's own instead (``Net``), which brings its input and starts from nothing. init: folder of a
     finished run (pruned ones too) whose network and weights this one starts from; model, width, size, stem
     and fit are then that run's, and giving others is an error. width_mult: factor on the network's channel
     counts, where it has one (None: 1, or as in ``init``). size: side of the square input in pixels (0: the
@@ -51,6 +53,7 @@ class TrainConfig:
     """
 
     model: str = ""
+    net: Plan | None = None
     init: Path | None = None
     width_mult: float | None = None
     size: int = 0
@@ -83,6 +86,8 @@ class TrainConfig:
     data: DataOptions = field(default_factory=DataOptions)
 
     def __post_init__(self) -> None:
+        if self.net is not None:
+            self._check_net(self.net)
         if not self.model and self.init is None:
             object.__setattr__(self, "model", DEFAULT_MODEL)
         if self.init is not None and (self.pretrained or self.weights is not None):
@@ -114,6 +119,24 @@ class TrainConfig:
                 "--freeze is {value}; expected none, backbone or a number of blocks", value=self.freeze
             )
 
+    def _check_net(self, net: Plan) -> None:
+        """A network of one's own decides what other flags decide for the catalogue's. Raises InputError."""
+        named = NET + net.name
+        net.require()
+        others = {
+            "model": self.model not in ("", named),
+            "init": self.init is not None,
+            "pretrained": self.pretrained,
+            "weights": self.weights is not None,
+            "width": self.width_mult not in (None, 1),
+            "size": self.size not in (0, net.input[1]),
+            "stem": bool(self.stem),
+        }
+        for flag, given in others.items():
+            if given:
+                raise InputError("--net brings its own layers and input; leave out --{flag}", flag=flag)
+        object.__setattr__(self, "model", named)
+
     @property
     def network(self) -> str:
         """The network as people read it: its name, and its width where that is not the usual one."""
@@ -136,6 +159,7 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         data = asdict(self)
+        data["net"] = self.net.to_dict() if self.net is not None else None
         for name in PATHS:
             data[name] = str(data[name]) if data[name] else None
         split_file = self.data.split_file
@@ -150,6 +174,8 @@ class TrainConfig:
         options = dict(kept.get("data") or {})
         options["split_file"] = Path(options["split_file"]) if options.get("split_file") else None
         kept["data"] = DataOptions(**options)
+        if kept.get("net") is not None:
+            kept["net"] = Plan.from_dict(kept["net"])
         for name in PATHS:
             kept[name] = Path(kept[name]) if kept.get(name) else None
         return cls(**kept)

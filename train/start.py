@@ -15,6 +15,7 @@ from imago.train.config import TrainConfig
 from imago.train.dataset import Dataset
 from imago.train.lineage import Ancestor, known_as, open_ancestor, other_pictures, require_same
 from imago.train.models.catalogue import TIMM
+from imago.train.models.plan import Plan, config_of
 from imago.train.models.registry import (
     BuiltModel,
     ModelConfig,
@@ -51,6 +52,8 @@ def start(config: TrainConfig, dataset: Dataset, begun: Run | None, *, stepped: 
     the weights made here, so that the run named by ``init`` is not needed any more. Raises InputError.
     """
     torch.manual_seed(seed_of(config.seed, 0))
+    if config.net is not None:
+        return _by_plan(config, config.net, len(dataset.classes))
     if config.init is None:
         return _by_name(config, len(dataset.classes))
     if begun is not None and stepped:
@@ -79,6 +82,14 @@ def _by_name(config: TrainConfig, classes: int) -> Start:
     config = replace(config, fit=fit, width_mult=built.config.width_mult)
     spec = InputSpec(width, height, channels, color, fit=fit)
     return Start(config, built, spec, not (config.pretrained or config.weights), notes=built.notes)
+
+
+def _by_plan(config: TrainConfig, plan: Plan, classes: int) -> Start:
+    built = build_from_config(config_of(plan, classes))
+    channels, height, width = plan.input
+    fit = config.fit or "center-crop"
+    spec = InputSpec(width, height, channels, "gray" if channels == 1 else "rgb", fit=fit)
+    return Start(replace(config, fit=fit), built, spec, True)
 
 
 def _as_begun(run: Run) -> Start:

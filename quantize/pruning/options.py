@@ -84,6 +84,7 @@ class PruneOptions:
         last, usual = self.epochs or max(1, own.epochs // 2), TrainConfig()
         return replace(
             own,
+            net=None,  # the network comes with `init`
             init=init,
             teacher=teacher,
             distill_weight=usual.distill_weight,

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from imago.quantize.pruning.cost import CostModel
 from imago.quantize.pruning.goal import Goal
+from imago.train.models.plan import NET
 
 STEPS = {"lenet5": (1, 2)}  # too small for multiples of 8
+OWN_STEPS = (2, 8)  # networks of one's own have layers as narrow as LeNet's and as wide as ResNet's
 WIDE = 24  # channels from which multiples of 16 are kept (measured: docs/decisions.md, pruning)
 LEAST_SHARE = 0.2  # of a group's own channels always stays
 
@@ -30,7 +32,7 @@ class Limits:
 
 def limits(network: str, channels: int) -> Limits:
     """channels: of the group in the network as its authors drew it."""
-    narrow, wide = STEPS.get(network, (8, 16))
+    narrow, wide = OWN_STEPS if network.startswith(NET) else STEPS.get(network, (8, 16))
     step = narrow if channels < WIDE else wide
     return Limits(step, step * max(1, -(-int(channels * LEAST_SHARE) // step)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imago.edge_runtime.messages import tr
 from imago.studio.context import Context
+from imago.studio.lab.own_nets import own_nets
 from imago.studio.parts import Tag, box, button, title
 from imago.studio.steps.common import next_step
 from imago.train.models.catalogue import MODELS, ModelInfo
@@ -18,6 +19,7 @@ def build(context: Context) -> None:
             "MobileNetV3-Small is the first choice."
         ),
     )
+    own_nets(context)
     words = _families()
     for family in dict.fromkeys(info.family for info in MODELS.values()):
         with box("family"):

@@ -20,6 +20,7 @@ from imago.train.models.catalogue import (
     stem_for,
 )
 from imago.train.models.config import ModelConfig
+from imago.train.models.plan import NET, plan_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -141,6 +142,10 @@ def _whole(config: ModelConfig) -> BuiltModel:
     """The network as its authors drew it."""
     if config.name.startswith(TIMM):
         return _build_timm(config, False, None)
+    if config.name.startswith(NET):
+        from imago.train.models.net_module import LayeredNet
+
+        return _built(LayeredNet(plan_of(config)), config, HALF, HALF)
     info = model_info(config.name)
     check_side(info, config.width, config.height)
     check_width(config.name, config.width_mult)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -11,25 +10,9 @@ from torch import Tensor, nn
 
 from imago.train.models.config import ModelConfig
 from imago.train.models.registry import build_from_config
+from imago.train.models.rows import LayerRow, totals
 
-
-@dataclass(frozen=True, slots=True)
-class LayerRow:
-    """One layer for one picture.
-
-    shape: of its output, ``(channels, height, width)`` or ``(units,)``. macs: multiply-accumulates of
-    convolutions and dense layers; the rest costs next to nothing and counts 0.
-    """
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    params: int
-    macs: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return asdict(self)
+__all__ = ["LayerRow", "describe", "layer_table", "totals"]
 
 
 def layer_table(module: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
@@ -74,11 +57,6 @@ def _macs(layer: nn.Module, output: Tensor) -> int:
     if isinstance(layer, nn.Linear):
         return output[0].numel() * layer.in_features
     return 0
-
-
-def totals(rows: Sequence[LayerRow]) -> tuple[int, int]:
-    """``(parameters, MACs)`` of the whole network."""
-    return sum(row.params for row in rows), sum(row.macs for row in rows)
 
 
 def describe(config: ModelConfig) -> list[LayerRow]:
