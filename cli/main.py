@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "check, fetch or generate a data set"),
     "models": ("models", "list the networks, or show one layer by layer"),
     "train": ("train", "train a network on photos in folders"),
+    "search": ("search", "try networks and settings for a given time, and keep the best"),
     "prune": ("prune", "make a trained network smaller by removing channels, and retrain it"),
     "compress": ("compress", "prune, quantise and measure; hand out the best version inside the gates"),
     "export": ("export", "write a trained run as one ONNX or TFLite file that carries its own contract"),
@@ -53,6 +54,7 @@ EXTRA_OF = {
         "train",
     ),
     "cv2": "camera",
+    "optuna": "search",
     "paho": "mqtt",
 }
 
