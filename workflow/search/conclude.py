@@ -58,12 +58,12 @@ class Conclusion:
 
     def run(self, rows: Sequence[Row]) -> Concluded:
         """Raises GateError where no trial keeps to the latency, Interrupted with the state saved."""
-        chosen = choose(rows, self.options.max_latency_us)
+        rows = self._timed_again(rows)
+        chosen = self._begun(rows) or choose(rows, self.options.max_latency_us)
         if not self._finished():
             self._train(chosen, rows)
         model = export_run(self.folder, self.out / f"{BEST}.onnx", overwrite=True).model
-        times = self._times(model, rows)
-        rows = [_timed(row, times) for row in rows]
+        times = self._times({BEST: model})
         winner = self._winner(chosen, times[BEST], model)
         paragraph = explain(winner, rows, self.options.max_latency_us)
         write_page(
@@ -120,18 +120,28 @@ class Conclusion:
         self.live.write("training", rows)
         return False
 
-    def _times(self, model: Path, rows: Sequence[Row]) -> dict[str, float]:
-        """p50 in µs of the winner's file and of the front's networks, called in turns, all else at rest."""
-        engines = {BEST: OrtEngine(model)}
-        for row in pareto(rows):
-            path = self.out / ENGINES / f"{engine_key(row.config)}.onnx"
-            if path.is_file() and path.stem not in engines:
-                engines[path.stem] = OrtEngine(path)
+    def _begun(self, rows: Sequence[Row]) -> Row | None:
+        """The trial that an interrupted final training started from: the choice is not made twice."""
+        if not (self.folder / RUN_FILE).is_file():
+            return None
+        origin = Run.load(self.folder).lineage.get("init", {}).get("name")
+        return next((row for row in rows if row.folder == origin), None)
+
+    def _timed_again(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows with latencies measured in turns while nothing else is at work, where that is possible."""
+        keys = {engine_key(r.config) for r in rows if r.entry.state == "complete"}
+        paths = {key: self.out / ENGINES / f"{key}.onnx" for key in sorted(keys)}
+        times = self._times({key: path for key, path in paths.items() if path.is_file()})
+        return [_timed(row, times) for row in rows]
+
+    def _times(self, files: Mapping[str, Path]) -> dict[str, float]:
+        """p50 of the engine alone, in µs, all called in turns."""
+        engines = {name: OrtEngine(path) for name, path in files.items()}
         calls = {}
         for name, engine in engines.items():
             tensor = np.zeros([side or 1 for side in engine.input_shape], np.uint8)
             calls[name] = partial(engine.run, tensor)
-        taken = interleaved(calls, runs=TIMED_RUNS)
+        taken = interleaved(calls, runs=TIMED_RUNS) if calls else {}
         for engine in engines.values():
             engine.close()
         return {name: float(np.median(ns)) / 1000 for name, ns in taken.items()}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from imago.edge_runtime.errors import InputError
+from imago.edge_runtime.fresh import same_modules
 
 LOGS = "workers"
 STOP_S = 30.0  # a step of a large network, its checkpoint, and the storage
@@ -39,6 +40,7 @@ class Crew:
             code = process.poll()
             if code is None:
                 continue
+            _close(process.stdin)
             del self._running[number]
             self.lost(number)
             if code:
@@ -64,6 +66,7 @@ class Crew:
         with log.open("ab") as output:
             self._running[number] = subprocess.Popen(  # noqa: S603 - our own command line, no shell
                 list(self.command(number)),
+                env=same_modules(),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -76,7 +76,7 @@ class Live:
                 "workers": workers,
                 "max_latency_us": self.options.max_latency_us or None,
                 "counts": _counts(rows),
-                "best": _best(rows, self.options.max_latency_us),
+                "best": result["winner"]["number"] if result else _best(rows, self.options.max_latency_us),
                 "front": [r.entry.number for r in pareto(rows)],
                 "trials": [r.to_dict() for r in rows],
                 "final": self._final or None,

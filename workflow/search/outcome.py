@@ -100,6 +100,19 @@ def rows_of(trials: Sequence[FrozenTrial], space: Space) -> list[Row]:
     return rows
 
 
+def trial_line(row: Row) -> str:
+    """What a finished trial says on the terminal."""
+    e = row.entry
+    accuracy = "  –   " if e.accuracy is None else f"{e.accuracy:6.1%}"
+    ms = f"{e.p50_us / 1000:8.3f} ms" if e.p50_us else " " * 11
+    ended = {
+        "complete": tr("stage {stage}", stage=e.rung + 1),
+        "stopped": {"slow": tr("too slow"), "late": tr("out of time")}.get(row.note, tr("fell behind")),
+        "failed": tr("given up: {reason}", reason=row.note),
+    }[e.state]
+    return f"{e.number:4}  {accuracy}  {ms}  {row.title:<34} {ended}"
+
+
 def allowed(rows: Sequence[Row], max_latency_us: float) -> list[Row]:
     """Complete trials inside the latency gate."""
     done = [r for r in rows if r.entry.state == "complete"]

@@ -28,7 +28,7 @@ from imago.workflow.search.conclude import Conclusion
 from imago.workflow.search.crew import Crew
 from imago.workflow.search.live import Live
 from imago.workflow.search.options import SearchOptions
-from imago.workflow.search.outcome import Row, Winner, rows_of
+from imago.workflow.search.outcome import Row, Winner, rows_of, trial_line
 from imago.workflow.search.rungs import first_length
 from imago.workflow.search.space import Space
 from imago.workflow.search.storage import (
@@ -216,8 +216,7 @@ class _Sitting:
         left = self.options.budget_s * SEARCH_SHARE - self.live.spent_s
         if left <= 0 or self.study.user_attrs.get(OVER):
             return self.rows()
-        for number in range(len(self.study.get_trials(deepcopy=False))):
-            self._lost(number, None)
+        self._put_back()
         until = time.time() + left
         self.study.set_user_attr(UNTIL, until)
         workers, threads = self._crew_size()
@@ -230,7 +229,7 @@ class _Sitting:
             )
         )
         with StopWish() as stop, Progress(round(left), tr("searching")) as bar:
-            crew = Crew(self._command(threads), workers, self.out, self._worker_lost)
+            crew = Crew(self._command(threads), workers, self.out, self._put_back)
             try:
                 self._watch(crew, stop, until, bar)
             finally:
@@ -289,33 +288,16 @@ class _Sitting:
                 reason=failed[-1].note,
             )
 
-    def _worker_lost(self, number: int) -> None:
+    def _put_back(self, worker: int | None = None) -> None:
+        """The trials of a worker of this machine that is gone (None: all are) wait again."""
         for trial in self.study.get_trials(deepcopy=False):
-            self._lost(trial.number, number)
-
-    def _lost(self, number: int, worker: int | None) -> None:
-        """Put a trial back whose worker on this machine is gone (None: all are)."""
-        trial = self.study.get_trials(deepcopy=False)[number]
-        attrs = trial.user_attrs
-        mine = attrs.get("host") == this_host() and worker in (None, attrs.get("worker"))
-        if trial.state.name == "RUNNING" and mine:
-            put_back(self.study, trial, "lost")
+            attrs = trial.user_attrs
+            mine = attrs.get("host") == this_host() and worker in (None, attrs.get("worker"))
+            if trial.state.name == "RUNNING" and mine:
+                put_back(self.study, trial, "lost")
 
     def _command(self, threads: int) -> Callable[[int], list[str]]:
         fixed = ["--join", "--storage", self.place, "--out", str(self.out), "--device", self.options.device]
         fixed += ["--study", self.study.study_name]
-        start = [sys.executable, "-m", "imago.cli.main", "search", str(self.dataset.root)]
+        start = [sys.executable, "-P", "-m", "imago.cli.main", "search", str(self.dataset.root)]
         return lambda number: [*start, *fixed, "--threads", str(threads), "--worker", str(number)]
-
-
-def trial_line(row: Row) -> str:
-    """What a finished trial says on the terminal."""
-    e = row.entry
-    accuracy = "  –   " if e.accuracy is None else f"{e.accuracy:6.1%}"
-    ms = f"{e.p50_us / 1000:8.3f} ms" if e.p50_us else " " * 11
-    ended = {
-        "complete": tr("stage {stage}", stage=e.rung + 1),
-        "stopped": {"slow": tr("too slow"), "late": tr("out of time")}.get(row.note, tr("fell behind")),
-        "failed": tr("given up: {reason}", reason=row.note),
-    }[e.state]
-    return f"{e.number:4}  {accuracy}  {ms}  {row.title:<34} {ended}"

@@ -177,7 +177,7 @@ class Worker:
         known = self.study.user_attrs.get(key)
         if known is None:
             path = engine_file(config, len(self.dataset.classes), self.job.out / ENGINES)
-            known = engine_p50_us(path)
+            known = self.study.user_attrs.get(key) or engine_p50_us(path)
             self.study.set_user_attr(key, known)
         return float(known)
 
