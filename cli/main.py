@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "list the networks, or show one layer by layer"),
     "train": ("train", "train a network on photos in folders"),
     "baseline": ("baseline", "fit classical classifiers on the same pictures, for comparison"),
+    "search": ("search", "try networks and settings for a given time, and keep the best"),
     "prune": ("prune", "make a trained network smaller by removing channels, and retrain it"),
     "compress": ("compress", "prune, quantise and measure; hand out the best version inside the gates"),
     "export": ("export", "write a trained run as one ONNX or TFLite file that carries its own contract"),
@@ -65,6 +66,7 @@ EXTRA_OF = {
     **dict.fromkeys(("sklearn", "skl2onnx"), "studio"),
     "cv2": "camera",
     **dict.fromkeys(("nicegui", "fastapi", "uvicorn", "starlette"), "studio"),
+    "optuna": "search",
     "paho": "mqtt",
 }
 

@@ -41,6 +41,11 @@ class Ending:
         return self.killed_by or (lines[-1].strip() if lines else f"exit code {self.code}")
 
 
+def same_modules() -> dict[str, str]:
+    """The environment in which another Python sees the modules that this process sees (start it with -P)."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
+
+
 def run_python(
     arguments: Sequence[str],
     *,
@@ -52,7 +57,6 @@ def run_python(
 
     It sees the modules that this process sees, and not the folder it is started in. timeout: seconds.
     """
-    path = os.pathsep.join(folder for folder in sys.path if folder)
     try:
         done = subprocess.run(  # noqa: S603  this very interpreter
             [sys.executable, "-P", *arguments],
@@ -61,7 +65,7 @@ def run_python(
             text=True,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "PYTHONPATH": path, **(env or {})},
+            env={**same_modules(), **(env or {})},
             timeout=timeout,
             check=False,
         )

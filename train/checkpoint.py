@@ -27,7 +27,8 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands. ``step`` batches of ``epoch`` are done; sums run over those batches."""
+    """Where a run stands. ``step`` batches of ``epoch`` are done; sums run over those batches. steps: of the
+    whole run, where a coach decides on that (0: as configured)."""
 
     epoch: int = 0
     step: int = 0
@@ -37,6 +38,7 @@ class Position:
     seconds: float = 0.0
     best_accuracy: float = -1.0
     best_epoch: int = -1
+    steps: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -1,8 +1,9 @@
 """The training loop: epochs of steps, a validation after each, a state on disk that survives any kill.
 
-The loop stops when all epochs are done, when validation has not improved for ``patience`` epochs, or
-when the user asks (then the state is saved first). Whatever happens, ``checkpoint.safetensors`` and
-``metrics.jsonl`` describe a point from which ``--resume`` reaches the same weights, bit for bit on a CPU.
+The loop stops when all epochs are done, when validation has not improved for ``patience`` epochs, when its
+coach says so, or when the user asks (then the state is saved first). Whatever happens,
+``checkpoint.safetensors`` and ``metrics.jsonl`` describe a point from which ``--resume`` reaches the same
+weights, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +56,24 @@ class Network:
     frozen: int = 0
 
 
+class Coach(Protocol):
+    """Decides while a run goes on how long it is to be (a budget of time, a search that drops what is bad).
+
+    The learning rate follows: it has run down when the last step is done, whenever that is. What a clock
+    decides is not the same twice: such a run resumes where it was, but not bit for bit as it would have gone.
+    """
+
+    def steps(self, at: Position, per_epoch: int) -> int:
+        """Steps of the whole run, asked after each step; no more than are done already: it ends here."""
+        ...
+
+
 class Loop:
-    """One training run over ready-made batches; ``run()`` does it all."""
+    """One training run over ready-made batches; ``run()`` does it all.
+
+    coach: decides on the length instead of ``config.epochs``. keep_start: the weights it starts with count
+    as a result, so that going on with a good network never ends in a worse one (on validation).
+    """
 
     def __init__(
         self,
@@ -69,8 +86,11 @@ class Loop:
         folder: Path,
         class_weights: Tensor | None = None,
         teacher: Guide | None = None,
+        coach: Coach | None = None,
+        keep_start: bool = False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
+        self.coach, self.keep_start = coach, keep_start
         self.config, self.network, self.place, self.folder, self.say = config, network, place, folder, say
         self.train, self.val, self.teacher = train, val, teacher
         self.module = network.module.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -86,12 +106,23 @@ class Loop:
         """Train to the end; raises Interrupted (state saved) on Ctrl-C or SIGTERM."""
         if resume and (self.folder / CHECKPOINT).exists():
             self.position = load_checkpoint(self.folder, self.module, self.average, self.optimizer)
+            self.steps = self.position.steps or self.steps
             self._write_rows()
+        if self.keep_start and self._done() == 0 and self.val is not None:
+            self._judge(self.val, epoch=0)
         with StopWish() as stop, Progress(self.steps, tr("training")) as bar:
-            bar.advance(self.position.epoch * len(self.train) + self.position.step)
-            while self.position.epoch < self.config.epochs and not self._out_of_patience():
+            bar.advance(self._done())
+            while self._done() < self.steps and not self._out_of_patience():
                 self._epoch(stop, bar)
         return self.position
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the run has, as planned by now (the last may be a part of one)."""
+        return max(1, math.ceil(self.steps / len(self.train)))
+
+    def _done(self) -> int:
+        return self.position.epoch * len(self.train) + self.position.step
 
     def final_module(self) -> nn.Module:
         """The network to keep: best on validation, or the last where there is no validation split."""
@@ -114,6 +145,7 @@ class Loop:
             correct += hits
             at.step += 1
             at.seen += len(targets)
+            self._replan(bar)
             bar.advance(1, self._note(bar, loss_sum, correct, at, began))
             if stop.wished or time.monotonic() - self._saved > SAVE_EVERY_S:
                 at.loss_sum, at.correct = float(loss_sum), int(correct)
@@ -124,13 +156,20 @@ class Loop:
                     "stopped in epoch {epoch} of {epochs}, nothing is lost; go on with: "
                     "imago train --resume {folder}",
                     epoch=at.epoch + 1,
-                    epochs=self.config.epochs,
+                    epochs=self.epochs,
                     folder=self.folder,
                 )
+            if self._done() >= self.steps:
+                break
         at.loss_sum, at.correct = float(loss_sum), int(correct)
         row = self._finish_epoch(time.monotonic() - began)
         bar.clear()
-        self.say(_epoch_line(row, self.config.epochs))
+        self.say(_epoch_line(row, self.epochs))
+
+    def _replan(self, bar: Progress) -> None:
+        if self.coach is not None:
+            self.steps = self.position.steps = self.coach.steps(self.position, len(self.train))
+            bar.total = self.steps
 
     def _step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         at = self.position
@@ -157,7 +196,7 @@ class Loop:
         return tr(
             "epoch {epoch}/{epochs} loss {loss} accuracy {accuracy} {rate} images/s",
             epoch=at.epoch + 1,
-            epochs=self.config.epochs,
+            epochs=self.epochs,
             loss=f"{float(loss) / at.seen:.3f}",
             accuracy=f"{int(correct) / at.seen:.1%}",
             rate=f"{at.seen / max(1e-9, time.monotonic() - began):.0f}",
@@ -167,7 +206,7 @@ class Loop:
         at = self.position
         row = {
             "epoch": at.epoch + 1,
-            "lr": lr_at(self.config, (at.epoch + 1) * len(self.train) - 1, self.steps),
+            "lr": lr_at(self.config, self._done() - 1, max(self.steps, self._done())),
             "train_loss": at.loss_sum / at.seen,
             "train_accuracy": at.correct / at.seen,
             "seconds": seconds,
@@ -181,19 +220,20 @@ class Loop:
                 lr=self.config.peak_lr,
             )
         if self.val is not None:
-            row.update(self._validate(self.val))
+            row.update(self._judge(self.val, at.epoch + 1))
         at.rows.append(row)
         at.epoch, at.step, at.loss_sum, at.correct, at.seen, at.seconds = at.epoch + 1, 0, 0.0, 0, 0, 0.0
         self._save()
         self._write_rows()
         return row
 
-    def _validate(self, val: Batches) -> dict[str, float]:
+    def _judge(self, val: Batches, epoch: int) -> dict[str, float]:
+        """Validate as the result of ``epoch``, and keep the weights where they are the best so far."""
         at, module = self.position, self._averaged()
         logits, labels = predict_logits(module, val, self.place)
         accuracy = float((logits.argmax(1) == labels).mean())
         if accuracy >= at.best_accuracy:  # of equals the later one: it has seen more
-            at.best_accuracy, at.best_epoch = accuracy, at.epoch + 1
+            at.best_accuracy, at.best_epoch = accuracy, epoch
             save_tensors(self.folder / BEST, module.state_dict())
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
         return {"val_loss": float(loss), "val_accuracy": accuracy}

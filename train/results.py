@@ -40,8 +40,15 @@ def ordered_batches(split: CachedSplit, run: Run, place: Place) -> Batches:
     return Batches(split.images, split.labels, normalise, batch_size=256, device=place.device)
 
 
-def finish(run: Run, loop: Loop, splits: dict[str, CachedSplit], rows: list[dict[str, Any]]) -> Outcome:
-    """Keep the best weights, measure them (only here is the test split used), write the report."""
+def finish(
+    run: Run,
+    loop: Loop,
+    splits: dict[str, CachedSplit],
+    rows: list[dict[str, Any]],
+    *,
+    report: bool = True,
+) -> Outcome:
+    """Keep the best weights, measure them (only here is the test split used), write the report if wanted."""
     place, out = loop.place, loop.folder
     module = loop.final_module()
     logits = {
@@ -63,7 +70,8 @@ def finish(run: Run, loop: Loop, splits: dict[str, CachedSplit], rows: list[dict
     save_tensors(out / WEIGHTS, module.state_dict())
     run.save(out)
     _write_results(run, results, rows, out)
-    _report(run, results, rows, _mistakes(run, splits, logits, temperature), out)
+    if report:
+        _report(run, results, rows, _mistakes(run, splits, logits, temperature), out)
     for leftover in (out / CHECKPOINT, out / BEST):
         leftover.unlink(missing_ok=True)
     return Outcome(out, len(rows), results.get("val"), results.get("test"))

@@ -29,7 +29,7 @@ from imago.train.dataset import Dataset
 from imago.train.device import Place, choose_place
 from imago.train.distill import Teacher, check_teacher
 from imago.train.lineage import Ancestor, known_as, open_ancestor, other_pictures, require_same
-from imago.train.loop import Loop, Network
+from imago.train.loop import Coach, Loop, Network
 from imago.train.models.registry import BuiltModel
 from imago.train.results import Outcome, finish, ordered_batches
 from imago.train.run import Run, library_versions
@@ -45,11 +45,16 @@ def train(
     *,
     resume: bool = False,
     test: bool = True,
+    report: bool = True,
+    coach: Coach | None = None,
+    keep_start: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train ``config`` on the pictures in ``data`` and leave a run in the folder ``out``.
 
     test: measure on the test split at the end; not where more training follows and another choice is made.
+    report: draw the charts and the page. coach, keep_start: see ``Loop``; with a coach, the run's
+    ``epochs`` say afterwards how many it became.
     Raises ImagoError subclasses for anything the user can mend; Interrupted after Ctrl-C, with the state
     saved. A finished run is not overwritten.
     """
@@ -71,12 +76,15 @@ def train(
     if begin.fresh:
         mean, std = pixel_statistics(splits["train"].images)
         run = replace(run, mean=mean, std=std)
-    say(_headline(run, place))
+    say(_headline(run, place, counted=coach is None))
     teacher = Teacher(guide, run, place) if guide is not None else None
     loop = _loop(run, begin.built, splits, teacher=teacher, place=place, out=out, say=say)
+    loop.coach, loop.keep_start = coach, keep_start
     run.save(out)
     position = loop.run(resume=resume)
-    return finish(run, loop, splits, position.rows)
+    if coach is not None:
+        run = replace(run, config=replace(run.config, epochs=loop.epochs))
+    return finish(run, loop, splits, position.rows, report=report)
 
 
 def resume(out: Path, *, test: bool = True, say: Callable[[str], None] = lambda text: None) -> Outcome:
@@ -166,8 +174,18 @@ def _display_names(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     return {lang: tuple(table.get(c, c) for c in dataset.classes) for lang, table in names.items()}
 
 
-def _headline(run: Run, place: Place) -> str:
+def _headline(run: Run, place: Place, *, counted: bool) -> str:
     counts = ", ".join(f"{name} {n}" for name, n in run.data["counts"].items())
+    if not counted:
+        return tr(
+            "{model} on {data}: {classes} classes, {counts} pictures, {size} px, on {place}",
+            model=run.config.network,
+            data=run.data["name"],
+            classes=len(run.classes),
+            counts=counts,
+            size=f"{run.input.width}×{run.input.height}",
+            place=place,
+        )
     return tr(
         "{model} on {data}: {classes} classes, {counts} pictures, {size} px, {epochs} epochs on {place}",
         model=run.config.network,

@@ -45,7 +45,8 @@ def pareto_figure(candidates: Sequence[Measured], choice: Choice, gates: Gates, 
         name = f"{number}  {c.recipe.name}" if chosen else str(number)
         _label(axes, c, name, area, above=chosen or bool(number % 2), color=color if chosen else INK)
     _gates(axes, candidates, gates, pen)
-    _frame(axes, candidates, pen)
+    times = [c.p50_us / 1000 for c in candidates]
+    latency_axes(axes, times, pen.words("Accuracy against latency (area: file size)"), pen)
     return figure
 
 
@@ -95,14 +96,14 @@ def _gates(axes: Axes, candidates: Sequence[Measured], gates: Gates, pen: Pen) -
         axes.axvline(gates.max_latency_us / 1000, color=RED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
 
 
-def _frame(axes: Axes, candidates: Sequence[Measured], pen: Pen) -> None:
-    times = [c.p50_us / 1000 for c in candidates]
+def latency_axes(axes: Axes, times_ms: Sequence[float], title: str, pen: Pen) -> None:
+    """Latency to the right on a logarithmic scale, accuracy upwards. title: already translated."""
     axes.set_xscale("log")
-    axes.set_xlim(min(times) / 1.4, max(times) * 1.4)
+    axes.set_xlim(min(times_ms) / 1.4, max(times_ms) * 1.4)
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axes.margins(y=0.18)
-    axes.set_title(pen.words("Accuracy against latency (area: file size)"))
+    axes.set_title(title)
     axes.set_xlabel(pen.words("p50 of the engine alone, one thread, ms"))
