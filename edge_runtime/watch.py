@@ -87,6 +87,7 @@ class Watch:
         self._pursuit = None if mode == "off" else Pursuit(self._ask, self._motion, self._decisions)
         self._fills = _Evidence(self._motion.auto_s / 2, 0.0 if mode == "on" else 1.0)
         self._filled: float | None = None
+        self._patience = 0.0
         self._looks_at_all = mode != "on"
         self._answers: list[Prediction] = []
         self._answered = 0
@@ -176,17 +177,18 @@ class Watch:
 
     def _choose(self, motion: Motion, now: float) -> list[Visit]:
         """Whole frames while something that fills the picture moves. ``auto`` also while its visit lasts,
-        but no visit that nothing has moved in for ``still_s``: a model may be sure of an empty garden.
+        but no visit that nothing has moved in for ``still_s``, or ``first_s`` where nothing ever has: a model
+        may be sure of an empty garden.
         """
         if self._pursuit is None:
             return []
         fills = self._fills.add(motion.fills, now)
         if motion.fills or self._filled is None:
-            self._filled = now
+            self._filled, self._patience = now, self._motion.still_s if motion.fills else self._motion.first_s
         if not self._looks_at_all and fills > MOSTLY:
             self._looks_at_all = True
             return self._whole.adopt(self._pursuit.finish())
-        forgotten = self._mode == "on" or now - self._filled > self._motion.still_s
+        forgotten = self._mode == "on" or now - self._filled > self._patience
         if self._looks_at_all and fills < HARDLY and (forgotten or not self._whole.open):
             self._looks_at_all = False
             return self._whole.finish()

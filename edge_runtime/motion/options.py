@@ -23,7 +23,8 @@ class MotionOptions:
     max_regions: crops classified per frame, so that the time of one frame is bounded.
     track_gap_s: a track that nothing has moved on for so long has ended; rest_s: how often a subject that
     sits still is looked at again; still_s: after so long without any change it is taken for gone or scenery.
-    auto_s: how long the picture must stay of one kind before ``auto`` changes over.
+    auto_s: how long the picture must stay of one kind before ``auto`` changes over. first_s: how long it
+    believes in a visit that was there from the first picture, and in which nothing large has moved yet.
     """
 
     width: int = 160
@@ -45,3 +46,4 @@ class MotionOptions:
     rest_s: float = 2.0
     still_s: float = 60.0
     auto_s: float = 2.0
+    first_s: float = 15.0

@@ -7,6 +7,7 @@ import time
 import cv2
 import numpy as np
 
+from imago.edge_runtime.motion.options import MotionOptions
 from imago.edge_runtime.types import Frame, Prediction
 from imago.edge_runtime.watch import BLANK_S, Watch
 
@@ -92,3 +93,25 @@ def test_on_leaves_a_still_picture_alone_from_the_first_frame_and_after_a_gust()
     assert sure.asked
     assert min(sure.asked) >= gust.start
     assert max(sure.asked) < 9 * FPS
+
+
+def test_auto_does_not_believe_for_long_in_a_visit_that_never_moved() -> None:
+    """A model that is sure of an empty garden costs one event, and not the first minute of every start."""
+    sure = Sure()
+    watch = Watch(sure, LABELS, mode="auto")
+    limit = int(MotionOptions().first_s * FPS)
+    events = [
+        e for index in range(limit + 3 * FPS) for e in watch.look(close_up(index, swaying=False)).events
+    ]
+    assert max(sure.asked) <= limit + 1
+    assert [event.box for event in events] == [None]
+
+
+def test_auto_keeps_to_a_picture_that_was_held_up() -> None:
+    """It came in over all of the picture, and then lies still: still there after twice that time."""
+    sure = Sure()
+    watch = Watch(sure, LABELS, mode="auto")
+    length = int(2 * MotionOptions().first_s * FPS)
+    for index in range(length):
+        watch.look(close_up(index, swaying=index < 3 * FPS))
+    assert max(sure.asked) == length - 1
