@@ -11,16 +11,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imago.deploy.board.layout import Root
+from imago.deploy.board.wheelhouse import wheels_in
 from imago.deploy.bundling import BundleOptions, write_bundle
 from imago.deploy.push.remote import Remote
+from imago.deploy.push.session import Pushed, PushOptions, push
 from imago.deploy.push.ssh import Ssh, Target
 from imago.edge_runtime.bundle.settings import RunSettings
 
@@ -77,7 +81,7 @@ class Board:
     def know(self, key: str) -> None:
         """Let the PC expect this host key."""
         public = (self.folder / f"{key}.pub").read_text().split()[:2]
-        line = f"[127.0.0.1]:{self.port} {' '.join(public)}\n"
+        line = f"board {' '.join(public)}\n"
         (self.folder / "known_hosts").write_text(line)
 
     def write_config(self, **more: str) -> None:
@@ -86,7 +90,7 @@ class Board:
             "HostName": "127.0.0.1", "Port": str(self.port), "User": getpass.getuser(),
             "IdentityFile": str(self.folder / "key"), "IdentitiesOnly": "yes", "IdentityAgent": "none",
             "UserKnownHostsFile": str(self.folder / "known_hosts"), "GlobalKnownHostsFile": "/dev/null",
-            "BatchMode": "yes", **more,
+            "HostKeyAlias": "board", "BatchMode": "yes", **more,
         }  # fmt: skip
         lines = "".join(f"  {key} {value}\n" for key, value in options.items())
         self.config.write_text(f"Host board\n{lines}")
@@ -133,6 +137,19 @@ class Board:
         own = ("--ssh-config", str(self.config), "--root", str(self.root), "--no-systemd")
         return imago("deploy", host, *words, *own, timeout=timeout)
 
+    def push(self, path: Path, kit: Path, say: Callable[[str], None] = lambda text: None) -> Pushed:
+        """``imago deploy`` in this process; say: is told every step."""
+        with self.remote(say=say) as remote:
+            return push(remote, path, PushOptions(wheels_in(kit), timeout_s=60))
+
+    def settled(self, timeout: float = 120) -> dict[str, Any]:
+        """The status, once nothing is at work any more and frames come through."""
+        code, said = self.agent("check", "--timeout", str(timeout))
+        with Root(self.root).locked(timeout):
+            code, said = self.agent("check", "--timeout", str(timeout))
+        assert (code, said.get("well")) == (0, True), said
+        return self.agent("status")[1]
+
     def agent(self, *words: str) -> tuple[int, dict[str, Any]]:
         """Call the agent that the board keeps; its exit code and last word."""
         done = subprocess.run(
@@ -178,6 +195,59 @@ class Board:
         self.power_off()
 
 
+class Wire:
+    """A line to a port that counts bytes, and can be cut: at once, or after so many bytes to the board."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.up = self.down = 0
+        self.cut_after: int | None = None
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._pairs.append((near, far))
+                for source, sink, up in ((near, far, True), (far, near, False)):
+                    threading.Thread(target=self._pump, args=(source, sink, up), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(4096):
+                if up:
+                    self.up += len(piece)
+                    if self.cut_after is not None and self.up >= self.cut_after:
+                        self.cut_after = None
+                        self.cut()
+                        return
+                else:
+                    self.down += len(piece)
+                sink.sendall(piece)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """End all connections on it; new ones are possible."""
+        pairs, self._pairs = self._pairs, []
+        for end in (end for pair in pairs for end in pair):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        """Cut, and accept nothing more."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+
 def download_wheels(folder: Path, wheel: Path) -> Path:
     """imago's wheel and all that its base needs, for this Python."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -211,4 +281,4 @@ def bundle(
     return write_bundle(models or [model], path, BundleOptions(run=settings), version="0.1.0").release
 
 
-__all__ = ["ROOT", "Board", "bundle", "download_wheels", "free_port", "need_sshd"]
+__all__ = ["ROOT", "Board", "Wire", "bundle", "download_wheels", "free_port", "need_sshd"]
