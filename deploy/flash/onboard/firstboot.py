@@ -22,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LOG, MAX_LOG = HERE / "firstboot.log", 1_000_000
 DONE = HERE / "installed.json"
-ROOT = "/opt/imago"
+ROOT = os.environ.get("IMAGO_ROOT", "/opt/imago")
 NAME = "imago-firstboot.service"
 UNIT = Path("/etc/systemd/system") / NAME
 TIMEOUT_S = 300  # until frames must come: a board that is new to everything is slow
