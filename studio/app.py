@@ -10,13 +10,15 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 from fastapi import FastAPI, Request
 from nicegui import app as nicegui_app
 from nicegui import ui
+from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from imago.edge_runtime.errors import InputError, StorageError
@@ -26,7 +28,7 @@ from imago.edge_runtime.web.guard import Guard, new_token
 from imago.studio import api
 from imago.studio.choices import Memory
 from imago.studio.context import Studio
-from imago.studio.door import Door
+from imago.studio.door import DOOR, Door
 from imago.studio.jobs.queue import Queue
 from imago.studio.language import HTML, greet, listen
 from imago.studio.options import StudioOptions
@@ -76,6 +78,8 @@ def build(studio: Studio) -> FastAPI:
 
     application = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     application.mount("/static", StaticFiles(directory=STATIC))
+    for path, name in {DOOR: "door.html", f"{DOOR}.css": "door.css", f"{DOOR}.js": "door.js"}.items():
+        application.add_route(path, _file(STATIC / name))
     api.install(application, studio)
     listen()
     ui.add_head_html(HEAD, shared=True)
@@ -91,6 +95,13 @@ def build(studio: Studio) -> FastAPI:
         binding_refresh_interval=None,
     )
     return application
+
+
+def _file(path: Path) -> Callable[[Request], Awaitable[FileResponse]]:
+    async def answer(request: Request) -> FileResponse:
+        return FileResponse(path)
+
+    return answer
 
 
 def _page(studio: Studio) -> Callable[[Request], None]:
@@ -143,7 +154,7 @@ def _announce(
     shown = f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{port}"
     start = options.start if options.start in addresses() else "/"
-    address = f"{base}{start}" if token is None else f"{base}/door#token={token}"
+    address = f"{base}{start}" if token is None else f"{base}{DOOR}#token={quote(token)}"
     say(tr("The studio is open at {address}", address=address))
     say(tr("Everything is kept in {folder}; Ctrl-C ends the studio.", folder=workspace.root))
     if options.browser and not os.environ.get("IMAGO_NO_BROWSER"):

@@ -21,7 +21,7 @@ from imago.edge_runtime.web.guard import Guard
 MAX_BODY = 64 * 1024  # of anything that is not an upload
 UPLOADS = "/api/upload/"
 DOOR = "/door"
-OPEN = (DOOR, "/door.js", "/door.css", "/healthz")  # what a visitor without the token may load
+OPEN = (DOOR, f"{DOOR}.js", f"{DOOR}.css")  # what a visitor without the token may load
 SECURITY = {
     # NiceGUI and Vue need inline scripts and eval; nothing may come from, or go to, anywhere else.
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
