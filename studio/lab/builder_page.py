@@ -110,7 +110,8 @@ class Builder:
         self.show()
         if focus is not None and self.plan.layers:
             at = min(focus, len(self.plan.layers) - 1)
-            ui.run_javascript(f"document.querySelectorAll('#layers .layer')[{at}]?.focus()")
+            # not ui.run_javascript: the button that was pressed is gone, and its page with it
+            self.list.client.run_javascript(f"document.querySelectorAll('#layers .layer')[{at}]?.focus()")
 
     def _row(self, index: int, layer: Layer) -> None:
         with box("layer", "li", tabindex="-1", data_layer=layer.KIND) as row:
@@ -156,6 +157,7 @@ class Builder:
     def _setter(self, index: int, name: str, made: Tag) -> Callable[[Any], None]:
         def change(event: Any) -> None:
             layer = self.plan.layers[index]
+            made.set("value", event.args)  # what stands there now; every redrawing would bring the old back
             try:
                 self._keep(nets.changed(self.plan, index, **{name: typed(layer, name, event.args)}))
             except LayerError as error:

@@ -141,9 +141,7 @@ class Bench:
         return made
 
     def _inputs(self) -> None:
-        self.grid.clear()
         self.grid.style(f"grid-template-columns: repeat({len(self.kernel)}, auto)")
-        self.cells = []
         with self.grid:
             for y, row in enumerate(self.kernel):
                 for x, value in enumerate(row):
@@ -161,6 +159,7 @@ class Bench:
             value = float(str(text))
         except ValueError:
             value = 0.0
+        self.cells[y * len(self.kernel) + x].set("value", f"{value:.4g}")
         rows: F32 = self.kernel.copy()
         rows[y, x] = value if math.isfinite(value) else 0.0
         self.kernel = kernels.as_kernel(np.clip(rows, -kernels.LARGEST, kernels.LARGEST))
@@ -168,7 +167,8 @@ class Bench:
 
     def _preset(self, key: str) -> None:
         self.kernel = kernels.as_kernel(kernels.PRESETS[key])
-        self._inputs()
+        for cell, value in zip(self.cells, self.kernel.ravel(), strict=True):
+            cell.set("value", f"{value:.4g}")
         self.draw()
 
     def _set_pooling(self, kind: str) -> None:

@@ -101,6 +101,7 @@ def test_weights_are_counted_at_once(browser: Browser, studio: Studio) -> None:
         expect(page.locator("#dense")).to_have_text("100,000,000")
         fill(page, "#field-side", "10")
         expect(page.locator("#dense")).to_have_text("10,000")
+        expect(page.locator("#field-side")).to_have_value("10")
         expect(page.locator("#conv")).to_have_text("150")
         fill(page, "#field-kernel", "3")
         expect(page.locator("#conv")).to_have_text("54")
@@ -115,10 +116,12 @@ def test_a_kernel_over_the_picture(browser: Browser, studio: Studio, white: Path
         page.locator("[data-preset=blur]").click()
         expect(page.locator("#sum")).to_contain_text(re.compile(r"= 255$"))
         page.locator("[data-preset=nothing]").click()
+        expect(page.locator(".kernel input").nth(4)).to_have_value("1")
         cell = page.locator(".kernel input").nth(0)
         cell.fill("2")
         cell.press("Tab")
         expect(page.locator("#sum")).to_contain_text(re.compile(r"= 765$"))
+        expect(cell).to_have_value("2")
 
 
 @pytest.fixture(scope="module")
