@@ -3,8 +3,8 @@
 pip can download for another platform, but judges ``; sys_platform == "win32"`` by the computer it runs on: a
 Windows kit made on Linux would miss colorama and ask for CUDA. So pip is asked for one package at a time
 without its dependencies, and the dependencies are read from the metadata with the target's markers, until
-nothing new comes up. No search backwards: the newest release that fits all that is known is taken, as pip does
-at first; where that fails, the conflict is named.
+nothing new comes up. No search backwards: the newest release that fits all that is known is taken, as pip
+does at first; where that fails, the conflict is named.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def resolve(
         found(len(wheels))
         for name, wish in list(wishes.items()):
             _ask_of(wheels[name], wish.extras, target, wishes)
-    raise ResolveError("the packages ask each other for versions without end: {names}", names=", ".join(stale))
+    raise ResolveError(
+        "the packages ask each other for versions without end: {names}", names=", ".join(stale)
+    )
 
 
 def canonical(name: str) -> str:
