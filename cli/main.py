@@ -56,6 +56,7 @@ EXTRA_OF = {
     ),
     "cv2": "camera",
     "optuna": "search",
+    "packaging": "train",
     "paho": "mqtt",
 }
 
