@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predict", "say what is on pictures"),
     "evaluate": ("evaluate", "measure a model file's accuracy on a data set"),
     "run": ("run", "camera or video in, live predictions out"),
+    "classroom": ("classroom", "put the whole lesson on a USB stick, for computers without the internet"),
     "setup": ("setup", "make the environment that the TFLite converter needs"),
     "events": ("events", "list, filter and export what a camera has seen"),
     "cameras": ("cameras", "list the cameras here and what they can do"),
@@ -67,6 +68,7 @@ EXTRA_OF = {
     "cv2": "camera",
     **dict.fromkeys(("nicegui", "fastapi", "uvicorn", "starlette"), "studio"),
     "optuna": "search",
+    "packaging": "train",
     "paho": "mqtt",
 }
 
