@@ -1,6 +1,6 @@
 """What a recipe is worth: optimisers, a start from other pictures, and what is done to the batches.
 
-    python benchmarks/recipes.py [--only optimiser|transfer|recipe] [--seeds 3] [--out FOLDER] [--pretrained RUN]
+    python benchmarks/recipes.py [--only optimiser|transfer|recipe] [--seeds 3] [--pretrained RUN]
 
 optimiser: LeNet-5 on MNIST (4 epochs) and MobileNetV3-Small on insects10 (5 epochs) with SGD, momentum,
 Adam, AdamW and RMSprop, each with imago's default rate for it. transfer: MobileNetV3-Small on insects10,
@@ -8,8 +8,8 @@ mosquito6 and bugs7 from scratch, and from a run on cifar10_jpg with no, half or
 recipe: one thing at a time changed in MobileNetV3-Small's 5 epochs on insects10: schedule, weight average,
 label smoothing, mixup, cutmix, growing pictures. All at 64 px, one thread; flags not named are the defaults.
 
-Every run uses the test split once, at its end; nothing was chosen by it. ± is the standard deviation over the
-seeds. Seeds come in turn, finished runs are kept, interrupted ones go on: the benchmark can be stopped at any time.
+Every run uses the test split once, at its end; nothing was chosen by it. ± is the standard deviation over
+the seeds. Seeds come in turn, finished runs are kept, interrupted ones go on: it can be stopped at any time.
 """
 
 from __future__ import annotations

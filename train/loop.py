@@ -124,7 +124,7 @@ class Loop:
                 weight = self._weight(targets)
                 count, total, wishes, dues = self.team.agree(len(targets), weight, stop.wished, due)
             loss, hits = self._step(inputs, targets, weight / total, count)
-            tally.add(loss, hits, len(targets), count)
+            tally.add(loss, hits, weight / total, count)
             at.step += 1
             bar.advance(1, self._note(bar, tally, began))
             if wishes or dues:

@@ -24,7 +24,9 @@ from imago.edge_runtime.messages import tr
 
 # In the order of the table; what is not here comes behind them.
 PHASES = (
+    "start",
     "read data",
+    "build",
     "decode",
     "read",
     "augment",

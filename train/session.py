@@ -68,7 +68,8 @@ def train(
         dataset = load_dataset(data, config.data)
     team.require_same(dataset.fingerprint)
     begun = _begun(out, dataset, team) if resume else None
-    begin = start(config, dataset, begun, stepped=(out / CHECKPOINT).exists())
+    with clock.span("build"):
+        begin = start(config, dataset, begun, stepped=(out / CHECKPOINT).exists())
     guide = _guide(config, dataset, begun)
     for note in (*dataset.notes, *begin.notes, *_introduced(guide, dataset)):
         say(note)

@@ -31,9 +31,9 @@ class Tally:
         self.correct = torch.tensor(begun.correct, device=device)
         self.seen = position.seen
 
-    def add(self, mean: Tensor, correct: Tensor, mine: int, count: float) -> None:
-        """One step: mean loss and right answers over ``mine`` pictures, of ``count`` of the whole team."""
-        self.loss += mean.to(self.loss.dtype) * mine
+    def add(self, mean: Tensor, correct: Tensor, share: float, count: float) -> None:
+        """One step: mean loss and right answers of this process's ``share`` of ``count`` pictures."""
+        self.loss += mean.to(self.loss.dtype) * (share * count)
         self.correct += correct
         self.seen += int(count)
 

@@ -9,6 +9,7 @@ everybody's, and it alone writes files.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Team:
         device = next(module.parameters()).device
         ids = [device.index] if device.type == "cuda" else None
         with self.talking():
-            return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+            return DistributedDataParallel(module, device_ids=ids, **_buffers_stay())
 
     def agree(self, *values: float) -> tuple[float, ...]:
         """Sum of each value over the team."""
@@ -150,6 +151,12 @@ def leave() -> None:
     _state.clear()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _buffers_stay() -> dict[str, Any]:
+    """Nobody's BatchNorm statistics replace another's: they are the same. The flag has two names (2.13, 2.14)."""
+    names = inspect.signature(DistributedDataParallel.__init__).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
 
 
 def _small_talk() -> Any:
