@@ -114,7 +114,8 @@ def table(rows: list[tuple[Job, dict[str, Any]]], group: str) -> list[str]:
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         cpu = statistics.mean(run["cpu_s"] for run in runs)
         lines.append(
-            f"| {data} | {what} | {statistics.mean(values):.2f} %{spread} | {len(runs)} | {runs[0]['n']} | {cpu:.0f} |"
+            f"| {data} | {what} | {statistics.mean(values):.2f} %{spread} | {len(runs)} "
+            f"| {runs[0]['n']} | {cpu:.0f} |"
         )
     return lines
 

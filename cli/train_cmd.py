@@ -123,7 +123,7 @@ def _means_flags(p: argparse.ArgumentParser) -> None:
         type=int,
         default=launch.devices,
         metavar="N",
-        help=f"{tr('processes on this machine that train together: one per GPU, or sharing the cores')} (%(default)s)",
+        help=tr("processes that train together on this machine: one per GPU, or sharing its cores"),
     )
     group.add_argument(
         "--nodes", type=int, default=launch.nodes, metavar="M", help=tr("machines that train together")
@@ -142,7 +142,7 @@ def _means_flags(p: argparse.ArgumentParser) -> None:
         "--cache-quota",
         metavar="SIZE",
         default="20GB",
-        help=f"{tr('what the cache of decoded pictures may take; a larger set is decoded in every epoch')} (%(default)s)",
+        help=tr("size of the cache of decoded pictures (20GB); a larger set is decoded in every epoch"),
     )
     group.add_argument(
         "--profile",
@@ -224,7 +224,7 @@ def _as_worker(
 
 
 def _device(config: TrainConfig | None, folder: Path) -> str:
-    """The device that is asked for; of a run that goes on, what it began with (other machines need not have it)."""
+    """The device that is asked for, or with which a run began (other machines need not have its folder)."""
     if config is not None:
         return config.device
     from imago.train.run import RUN_FILE, Run

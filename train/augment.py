@@ -91,6 +91,8 @@ class Draw:
 
     def part(self, rank: int, world: int) -> Draw:
         """The ``rank``-th of ``world`` parts, as ``tensor_split`` cuts them."""
+        if world == 1:
+            return self
 
         def cut(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.tensor_split(world)[rank]

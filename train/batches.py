@@ -101,10 +101,9 @@ class Batches:
             if step >= start:
                 generator.manual_seed(seed_of(self.seed, number, step + 1))
                 changes = draw(self.policy, len(indices), self.channels, generator)
-                if self.world > 1:  # drawn for the whole batch: as one process would have
-                    changes = changes.part(self.rank, self.world)
-                    indices = indices.tensor_split(self.world)[self.rank]
-                yield self._load(indices, changes), self.labels[indices.to(self.device)]
+                mine = indices.tensor_split(self.world)[self.rank]
+                changes = changes.part(self.rank, self.world)  # drawn for all: as one process would have
+                yield self._load(mine, changes), self.labels[mine.to(self.device)]
 
     def ordered(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All pictures in order, unchanged but for normalisation (evaluation)."""

@@ -173,7 +173,7 @@ class _Workers:
         self._asked += 1
         for process in self.processes:
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM if self._asked == 1 else signal.SIGKILL)
+                process.terminate() if self._asked == 1 else process.kill()
 
     def _end_others(self, grace: float) -> None:
         """They notice by themselves that one is gone; who does not within ``grace`` seconds, is ended."""

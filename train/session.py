@@ -81,7 +81,7 @@ def train(
         if streams(split):
             say(
                 tr(
-                    "{split}: larger than the cache may be ({quota} MB), so its pictures are decoded in every epoch",
+                    "{split}: larger than the cache may be ({quota} MB): decoded anew in every epoch",
                     split=name,
                     quota=means.cache_quota // 1_000_000,
                 )

@@ -32,8 +32,10 @@ PARTS = 8  # numbers per message: see ``agree``
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """This process among those that train together. rank: 0 is the chief, which writes the files. local: rank
-    on this machine, of ``local_world`` there."""
+    """This process among those that train together.
+
+    rank: 0 is the chief, which writes the files. local: rank on this machine, of ``local_world`` there.
+    """
 
     rank: int = 0
     world: int = 1
@@ -46,7 +48,7 @@ class Team:
         return self.rank == 0
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """``module`` with gradients averaged over the team; made anew when other parameters start to learn."""
+        """``module`` with gradients averaged over the team; to be made anew when other weights learn."""
         if self.world == 1:
             return module
         device = next(module.parameters()).device
@@ -154,7 +156,7 @@ def leave() -> None:
 
 
 def _buffers_stay() -> dict[str, Any]:
-    """Nobody's BatchNorm statistics replace another's: they are the same. The flag has two names (2.13, 2.14)."""
+    """Nobody's BatchNorm statistics replace another's: they are the same. torch renamed the flag."""
     names = inspect.signature(DistributedDataParallel.__init__).parameters
     return {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
 

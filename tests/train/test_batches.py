@@ -115,7 +115,7 @@ def test_bends_are_the_same_on_both() -> None:
 
 
 def test_large_pictures_are_converted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Picture by picture in threads, or as one tall picture: the same but for a rounded grey level here and there."""
+    """Picture by picture in threads, or as one tall picture: the same but for a rounded grey level or two."""
     from imago.train import batches as module
 
     images = np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), dtype=np.uint8)

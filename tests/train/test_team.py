@@ -21,6 +21,7 @@ from picture_support import striped_folders
 from support import ROOT, imago
 
 QUICK = ("--epochs", "3", "--batch-size", "16", "--threads", "1", "--seed", "3", "--optimizer", "momentum")
+CLI = (sys.executable, "-m", "imago.cli.main", "train")
 LONG = ("--epochs", "400", "--batch-size", "16", "--threads", "1", "--seed", "3")
 
 
@@ -241,15 +242,10 @@ def test_two_machines_meet_at_a_port(photos: Path, tmp_path: Path) -> None:
     both = [
         subprocess.Popen(
             [
-                sys.executable,
-                "-m",
-                "imago.cli.main",
-                "train",
-                str(photos),
-                "--out",
-                str(tmp_path / f"run{rank}"),
-            ]
-            + [*QUICK, "--nodes", "2", "--node-rank", str(rank), "--rendezvous", f"127.0.0.1:{port}"],
+                *CLI,
+                *(str(photos), "--out", str(tmp_path / f"run{rank}"), *QUICK),
+                *f"--nodes 2 --node-rank {rank} --rendezvous 127.0.0.1:{port}".split(),
+            ],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -15,7 +15,7 @@ SEPARATOR = "|"
 
 def member_path(shard: str, offset: int, size: int, name: str) -> str:
     """Path of ``size`` bytes at ``offset`` of the file ``shard`` (relative to the data set's root)."""
-    return SEPARATOR.join((shard, str(offset), str(size), name))
+    return SEPARATOR.join((shard, f"{offset:013}", str(size), name))
 
 
 def place_of(path: str) -> tuple[str, int, int] | None:
