@@ -14,6 +14,7 @@ from imago.train.profiling import Clock
 
 Batch = tuple[Tensor, Tensor]
 DEPTH = 2  # batches that may wait
+NAME = "imago-ahead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def ahead(source: Iterator[Batch], device: torch.device, clock: Clock) -> Iterat
     """
     made: queue.Queue[tuple[Batch, torch.cuda.Event | None] | _End] = queue.Queue(DEPTH)
     stopped = threading.Event()
-    thread = threading.Thread(target=_make, args=(source, device, made, stopped), daemon=True)
+    thread = threading.Thread(target=_make, args=(source, device, made, stopped), name=NAME, daemon=True)
     thread.start()
     try:
         while True:

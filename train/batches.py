@@ -21,7 +21,7 @@ from imago.edge_runtime.types import U8
 from imago.train.ahead import ahead
 from imago.train.augment import Draw, Policy, draw, warp
 from imago.train.profiling import NO_CLOCK, Clock
-from imago.train.warping import LARGE, Warp, maps_of, warp_small
+from imago.train.warping import LARGE, Warp, maps_of, tables_of, warp_small
 
 RESIDENT_SHARE = 0.5  # of the accelerator's free memory may hold the data set
 
@@ -184,10 +184,9 @@ class Batches:
             if gain is None or offset is None:
                 self._in_threads(Warp(source, where, maps, pixels, self.policy.flip))
                 return torch.from_numpy(pixels)
-            floats = torch.empty(shape)
-            values = (value.expand(len(where), -1, -1, -1)[:, :, 0, 0] for value in (gain, offset))
-            self._in_threads(Warp(source, where, maps, pixels, self.policy.flip, *values, floats))
-            return floats
+            floats, tables = np.empty(shape, np.float32), tables_of(gain, offset, len(where))
+            self._in_threads(Warp(source, where, maps, pixels, self.policy.flip, tables, floats))
+            return torch.from_numpy(floats)
 
     def _in_threads(self, job: Warp) -> None:
         workers, count = torch.get_num_threads(), len(job.where)

@@ -17,7 +17,6 @@ from imago.edge_runtime.spec import InputSpec
 from imago.train.ahead import ahead
 from imago.train.augment import POLICIES
 from imago.train.batches import Batches, Normalise
-from imago.train.config import TrainConfig
 from imago.train.data.cache import open_cache, open_caches, streams
 from imago.train.data.layouts import load_dataset
 from imago.train.profiling import NO_CLOCK
@@ -130,15 +129,18 @@ def numbered(count: int, failing: bool = False) -> Iterator[tuple[Tensor, Tensor
 
 
 def test_ahead_keeps_order_hands_on_errors_and_ends() -> None:
-    before = threading.active_count()
+    def running() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "imago-ahead"]
+
     assert [int(x) for x, _ in ahead(numbered(7), CPU, NO_CLOCK)] == list(range(7))
     with pytest.raises(DataError, match="no more of this"):
         list(ahead(numbered(3, failing=True), CPU, NO_CLOCK))
     left = ahead(numbered(1000), CPU, NO_CLOCK)
     assert int(next(left)[0]) == 0
+    assert running()
     del left
     gc.collect()
-    assert threading.active_count() == before
+    assert not running()
 
 
 class Virtual:
@@ -170,7 +172,3 @@ def test_a_million_pictures_of_ten_thousand_classes() -> None:
     assert seen.all()
     tail = [y for _, y in b.epoch(0, start=len(b) - 2)]
     assert len(tail) == 2
-
-
-def test_mixing_is_checked_and_the_default_is_off() -> None:
-    assert TrainConfig().mixup == TrainConfig().cutmix == TrainConfig().grow == 0
