@@ -57,11 +57,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def size_in_bytes(text: str) -> int:
-    """``300kB`` → 300000; kB and MB are powers of ten, plain numbers are bytes. Raises InputError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmM]?)[bB]?\s*", text)
+    """``300kB`` → 300000; kB, MB, GB are powers of ten, plain numbers are bytes. Raises InputError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?)[bB]?\s*", text)
     if found is None:
         raise InputError("{text} is not a size; expected a number with kB or MB, such as 300kB", text=text)
-    return round(float(found[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[found[2].lower()])
+    return round(float(found[1]) * {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}[found[2].lower()])
 
 
 class Output:

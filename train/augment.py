@@ -89,6 +89,17 @@ class Draw:
     boxes: Tensor | None
     bends: Tensor | None = None
 
+    def part(self, rank: int, world: int) -> Draw:
+        """The ``rank``-th of ``world`` parts, as ``tensor_split`` cuts them."""
+        if world == 1:
+            return self
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.tensor_split(world)[rank]
+
+        gain, offset = self.gain.tensor_split(world)[rank], self.offset.tensor_split(world)[rank]
+        return Draw(cut(self.matrices), gain, offset, cut(self.boxes), cut(self.bends))
+
 
 def draw(policy: Policy, batch: int, channels: int, generator: torch.Generator) -> Draw:
     """Draw the changes of one batch on the CPU: the same numbers on every device.

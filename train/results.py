@@ -17,11 +17,13 @@ from imago.train.batches import Batches, Normalise
 from imago.train.checkpoint import BEST, CHECKPOINT, WEIGHTS, save_tensors
 from imago.train.data.cache import CachedSplit
 from imago.train.device import Place
-from imago.train.loop import Loop, predict_logits
+from imago.train.loop import Loop
 from imago.train.metrics import EvalResult, evaluate_probabilities
 from imago.train.pruned_report import pruning_section
 from imago.train.report import Mistake, write_report
 from imago.train.run import Run, save_sample
+from imago.train.tally import predict_logits
+from imago.train.team import SOLO, Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,17 @@ class Outcome:
     test: EvalResult | None
 
 
-def ordered_batches(split: CachedSplit, run: Run, place: Place) -> Batches:
-    """A split in order, unchanged but for normalisation."""
-    normalise = Normalise(run.mean, run.std)
-    return Batches(split.images, split.labels, normalise, batch_size=256, device=place.device)
+def ordered_batches(split: CachedSplit, run: Run, place: Place, team: Team = SOLO) -> Batches:
+    """A split in order, unchanged but for normalisation; of it, this process's part."""
+    return Batches(
+        split.images,
+        split.labels,
+        Normalise(run.mean, run.std),
+        batch_size=256,
+        device=place.device,
+        rank=team.rank,
+        world=team.world,
+    )
 
 
 def finish(

@@ -67,7 +67,20 @@ class Run:
         """Read ``run.json``. Raises InputError where the folder is no run."""
         path = folder / RUN_FILE
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls.from_text(path.read_text(encoding="utf-8"), path)
+        except FileNotFoundError as error:
+            raise InputError(
+                "{path} is not a training run (it has no run.json); give the folder that imago train wrote",
+                path=folder,
+            ) from error
+        except UnicodeDecodeError as error:
+            raise _damaged(path, error) from error
+
+    @classmethod
+    def from_text(cls, text: str, path: Path) -> Run:
+        """The run that ``text``, the content of ``path``, describes."""
+        try:
+            data = json.loads(text)
             return cls(
                 config=TrainConfig.from_dict(data["config"]),
                 model=dict(data["model"]),
@@ -83,15 +96,8 @@ class Run:
                 lineage=dict(data.get("lineage", {})),
                 versions=dict(data["versions"]),
             )
-        except FileNotFoundError as error:
-            raise InputError(
-                "{path} is not a training run (it has no run.json); give the folder that imago train wrote",
-                path=folder,
-            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                "{path} is damaged ({reason}); train again", path=path, reason=repr(error)
-            ) from error
+            raise _damaged(path, error) from error
 
     def spec(self, name: str) -> ModelSpec:
         """The contract of the run's fp32 model."""
@@ -132,6 +138,10 @@ class Run:
                 "{path} does not fit the network in run.json; train again", path=folder / WEIGHTS
             ) from error
         return module.eval()
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError("{path} is damaged ({reason}); train again", path=path, reason=repr(error))
 
 
 def save_sample(folder: Path, images: U8, labels: npt.NDArray[np.int64], count: int = 128) -> None:

@@ -22,18 +22,21 @@ from imago.edge_runtime.types import U8
 from imago.train.augment import POLICIES, usual_policy
 from imago.train.batches import Batches, Normalise
 from imago.train.checkpoint import CHECKPOINT, WEIGHTS
+from imago.train.coach import Coach
 from imago.train.config import TrainConfig
-from imago.train.data.cache import CachedSplit, open_cache
+from imago.train.data.cache import CachedSplit, open_caches, streams
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
 from imago.train.device import Place, choose_place
 from imago.train.distill import Teacher, check_teacher
 from imago.train.lineage import Ancestor, known_as, open_ancestor, other_pictures, require_same
-from imago.train.loop import Coach, Loop, Network
+from imago.train.loop import Loop, Network
+from imago.train.means import Means
 from imago.train.models.registry import BuiltModel
 from imago.train.results import Outcome, finish, ordered_batches
-from imago.train.run import Run, library_versions
+from imago.train.run import RUN_FILE, Run, library_versions
 from imago.train.start import Start, start
+from imago.train.team import Team
 
 IMBALANCE = 3.0  # largest class : smallest class, from which "auto" weighs rare classes up
 
@@ -48,6 +51,7 @@ def train(
     report: bool = True,
     coach: Coach | None = None,
     keep_start: bool = False,
+    means: Means = Means(),  # noqa: B008 - frozen
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train ``config`` on the pictures in ``data`` and leave a run in the folder ``out``.
@@ -55,49 +59,87 @@ def train(
     test: measure on the test split at the end; not where more training follows and another choice is made.
     report: draw the charts and the page. coach, keep_start: see ``Loop``; with a coach, the run's
     ``epochs`` say afterwards how many it became.
+    means: how the work is done (``means.py``); nothing of it changes the result but by rounding.
     Raises ImagoError subclasses for anything the user can mend; Interrupted after Ctrl-C, with the state
     saved. A finished run is not overwritten.
     """
-    if not resume and out.exists() and any(out.iterdir()):
+    team, clock = means.team, means.clock
+    if team.chief and not resume and out.exists() and any(out.iterdir()):
         raise StorageError(
             "{path} exists already; choose another --out, or go on with --resume {path}", path=out
         )
-    place = choose_place(config)
-    dataset = load_dataset(data, config.data)
-    begun = _begun(out, dataset) if resume else None
-    begin = start(config, dataset, begun, stepped=(out / CHECKPOINT).exists())
+    place = choose_place(config, team)
+    means.started(place)
+    with clock.span("read data"), team.in_turn():
+        dataset = load_dataset(data, config.data)
+    team.require_same(dataset.fingerprint)
+    begun = _begun(out, dataset, team) if resume else None
+    with clock.span("build"):
+        begin = start(config, dataset, begun, stepped=(out / CHECKPOINT).exists())
     guide = _guide(config, dataset, begun)
     for note in (*dataset.notes, *begin.notes, *_introduced(guide, dataset)):
         say(note)
     spec = begin.input
     wanted = [name for name in dataset.splits if len(dataset.splits[name]) and (test or name != "test")]
-    splits = {name: open_cache(dataset, name, spec) for name in wanted}
+    with clock.span("decode"), team.in_turn():
+        splits = open_caches(dataset, wanted, spec, quota=means.cache_quota)
+    for name, split in splits.items():
+        if streams(split):
+            say(
+                tr(
+                    "{split}: larger than the cache may be ({quota} MB): decoded anew in every epoch",
+                    split=name,
+                    quota=means.cache_quota // 1_000_000,
+                )
+            )
     run = _describe(begin, dataset, guide)
     if begin.fresh:
         mean, std = pixel_statistics(splits["train"].images)
         run = replace(run, mean=mean, std=std)
     say(_headline(run, place, counted=coach is None))
     teacher = Teacher(guide, run, place) if guide is not None else None
-    loop = _loop(run, begin.built, splits, teacher=teacher, place=place, out=out, say=say)
+    loop = _loop(run, begin.built, splits, teacher=teacher, place=place, out=out, say=say, means=means)
     loop.coach, loop.keep_start = coach, keep_start
-    run.save(out)
-    position = loop.run(resume=resume)
-    if coach is not None:
-        run = replace(run, config=replace(run.config, epochs=loop.epochs))
-    return finish(run, loop, splits, position.rows, report=report)
+    if team.chief:
+        run.save(out)
+    try:
+        position = loop.run(resume=resume)
+        if not team.chief:
+            return Outcome(out, len(position.rows), None, None)
+        if coach is not None:
+            run = replace(run, config=replace(run.config, epochs=loop.epochs))
+        with clock.span("evaluate"):
+            return finish(run, loop, splits, position.rows, report=report)
+    finally:
+        means.ended(out)
 
 
-def resume(out: Path, *, test: bool = True, say: Callable[[str], None] = lambda text: None) -> Outcome:
+def resume(
+    out: Path,
+    *,
+    test: bool = True,
+    means: Means = Means(),  # noqa: B008 - frozen
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
     """Go on with an interrupted run, with the configuration that it was started with."""
-    run = Run.load(out)
-    if not (out / CHECKPOINT).exists() and (out / WEIGHTS).exists():
+    run = _shared_run(out, means.team)
+    if means.team.chief and not (out / CHECKPOINT).exists() and (out / WEIGHTS).exists():
         raise InputError("{path} is finished; nothing to resume", path=out)
-    return train(Path(run.data["root"]), run.config, out, resume=True, test=test, say=say)
+    return train(Path(run.data["root"]), run.config, out, resume=True, test=test, means=means, say=say)
 
 
-def _begun(out: Path, dataset: Dataset) -> Run:
+def _shared_run(out: Path, team: Team) -> Run:
+    """The run in the chief's folder ``out``, which other machines need not have."""
+    if team.world == 1 or team.chief:
+        run = Run.load(out)
+        team.share(out / RUN_FILE)
+        return run
+    return Run.from_text(team.share(out / RUN_FILE).decode(), out)
+
+
+def _begun(out: Path, dataset: Dataset, team: Team) -> Run:
     """The interrupted run; raises DataError where its pictures are not these any more."""
-    run = Run.load(out)
+    run = _shared_run(out, team)
     if run.data["fingerprint"] != dataset.fingerprint:
         raise DataError(
             "the pictures in {path} have changed since this run began; start a new run", path=dataset.root
@@ -207,9 +249,11 @@ def _loop(
     place: Place,
     out: Path,
     say: Callable[[str], None],
+    means: Means,
 ) -> Loop:
-    config, normalise = run.config, Normalise(run.mean, run.std)
+    config, normalise, team = run.config, Normalise(run.mean, run.std), means.team
     train_split = splits["train"]
+    _check_parts(config, len(train_split), team)
     batches = Batches(
         train_split.images,
         train_split.labels,
@@ -218,18 +262,35 @@ def _loop(
         device=place.device,
         policy=POLICIES[config.augment],
         seed=config.seed,
+        rank=team.rank,
+        world=team.world,
+        clock=means.clock,
     )
     return Loop(
         config,
         Network(built.module, built.blocks, _frozen_blocks(config, built)),
         train=batches,
-        val=ordered_batches(splits["val"], run, place) if "val" in splits else None,
+        val=ordered_batches(splits["val"], run, place, team) if "val" in splits else None,
         place=place,
         folder=out,
         class_weights=_class_weights(config, train_split.labels, len(run.classes)),
         teacher=teacher,
         say=say,
+        team=team,
+        clock=means.clock,
     )
+
+
+def _check_parts(config: TrainConfig, count: int, team: Team) -> None:
+    """Every process needs pictures in every batch. Raises InputError."""
+    smallest = count // max(1, -(-count // min(config.batch_size, count)))
+    if smallest < team.world:
+        raise InputError(
+            "{world} processes cannot share batches of {count} pictures; give a larger --batch-size or "
+            "fewer --devices",
+            world=team.world,
+            count=smallest,
+        )
 
 
 def _frozen_blocks(config: TrainConfig, built: BuiltModel) -> int:

@@ -35,10 +35,10 @@ from imago.train.device import Place, choose_place
 from imago.train.distill import check_teacher
 from imago.train.interrupt import Interrupted
 from imago.train.lineage import Ancestor, open_ancestor, require_same
-from imago.train.loop import predict_logits
 from imago.train.models.registry import ModelConfig
 from imago.train.results import ordered_batches
 from imago.train.run import RUN_FILE, SAMPLE, Run
+from imago.train.tally import predict_logits
 
 Say = Callable[[str], None]
 Answers = npt.NDArray[np.int64]

@@ -115,7 +115,7 @@ def test_bends_are_the_same_on_both() -> None:
 
 
 def test_large_pictures_are_converted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through tables in the warping threads, or in one pass of torch: the same floats."""
+    """Picture by picture in threads, or as one tall picture: the same but for a rounded grey level or two."""
     from imago.train import batches as module
 
     images = np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), dtype=np.uint8)
@@ -132,7 +132,9 @@ def test_large_pictures_are_converted_alike(monkeypatch: pytest.MonkeyPatch) -> 
         )
         got.append(next(iter(b.epoch(0)))[0])
     assert got[1].is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(*got, atol=1e-5, rtol=1e-5)
+    level = 1 / 255 / 0.2  # of the channel with the smallest deviation, contrast and all
+    assert (got[0] - got[1]).abs().max() < 1.6 * level
+    assert ((got[0] - got[1]).abs() > 1e-5).float().mean() < 0.002
 
 
 def test_identity_map_is_the_identity() -> None:

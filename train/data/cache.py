@@ -16,24 +16,25 @@ import secrets
 import shutil
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from imago.edge_runtime.blas import one_blas_thread
-from imago.edge_runtime.errors import DataError, InputError, StorageError
-from imago.edge_runtime.imageio import read_image
+from imago.edge_runtime.errors import InputError, StorageError
 from imago.edge_runtime.messages import tr
-from imago.edge_runtime.preprocess import PREPROCESS_VERSION, Preprocessor
+from imago.edge_runtime.preprocess import PREPROCESS_VERSION
 from imago.edge_runtime.progress import Progress
 from imago.edge_runtime.spec import InputSpec
-from imago.edge_runtime.types import U8, Frame
+from imago.edge_runtime.types import U8
 from imago.train.data.evict import evict
 from imago.train.data.places import cache_root
+from imago.train.data.reading import Failed, Streamed, cannot_decode, picture_reader
 from imago.train.dataset import Dataset, Split
 
 CHUNK = 32  # pictures per task: enough to hide the cost of a task, few enough to spread evenly
@@ -45,7 +46,8 @@ IMAGES, META = "images.npy", "meta.json"
 class CachedSplit:
     """One split, ready for training.
 
-    images: uint8 ``(n, H, W, C)``, read-only memory map. labels: int64 ``(n,)``, read-only.
+    images: uint8 ``(n, H, W, C)``, read-only memory map; or ``Streamed``, which looks like one to training.
+    labels: int64 ``(n,)``, read-only.
     """
 
     images: npt.NDArray[np.uint8]
@@ -53,13 +55,6 @@ class CachedSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """A picture that could not be decoded."""
-
-    path: str
 
 
 def open_cache(
@@ -71,8 +66,11 @@ def open_cache(
     workers: int | None = None,
     progress: bool = True,
     quota: int = QUOTA_BYTES,
+    room: int | None = None,
 ) -> CachedSplit:
     """Open split ``split`` as arrays, decoding it first where that was not done before.
+
+    A split that needs more than ``room`` bytes (default: ``quota``) is not cached: ``streams`` tells.
 
     root: cache folder (default ``IMAGO_CACHE`` or the system's). workers: decoding threads (default: one
     per core; Pillow and the resize release the interpreter lock). quota: bytes that the whole cache may
@@ -93,11 +91,13 @@ def open_cache(
     labels.flags.writeable = False
     if not len(part):
         return CachedSplit(np.zeros(shape, np.uint8), labels)
+    need = int(np.prod(shape, dtype=np.int64))
+    if need > (quota if room is None else room):
+        return CachedSplit(cast("U8", Streamed(dataset.root, part, spec, workers)), labels)
     base = (root if root is not None else cache_root() / "pictures").absolute()
     entry = base / cache_key(dataset, split, spec)
     images = _open(entry, shape)
     if images is None:
-        need = int(np.prod(shape, dtype=np.int64))
         evict(base, quota - need, keep=entry.name)
         with one_blas_thread():  # the threads are ours: one per core, each with its own pictures
             _build(entry, _decoded(dataset.root, part, spec, workers, progress), shape)
@@ -105,6 +105,23 @@ def open_cache(
     if images is None:
         raise StorageError("the cache in {path} changes while it is read; try again", path=base)
     return CachedSplit(images, labels)
+
+
+def streams(split: CachedSplit) -> bool:
+    """Whether the pictures of ``split`` are decoded anew whenever they are asked for."""
+    return isinstance(split.images, Streamed)
+
+
+def open_caches(
+    dataset: Dataset, splits: Sequence[str], spec: InputSpec, *, quota: int = QUOTA_BYTES
+) -> dict[str, CachedSplit]:
+    """``open_cache`` of several splits that share the quota; the first ones have the first claim."""
+    left, opened = quota, {}
+    for name in splits:
+        opened[name] = open_cache(dataset, name, spec, quota=quota, room=left)
+        if not streams(opened[name]):
+            left -= opened[name].images.nbytes
+    return opened
 
 
 def cache_key(dataset: Dataset, split: str, spec: InputSpec) -> str:
@@ -209,9 +226,9 @@ def _decoded(root: Path, part: Split, spec: InputSpec, workers: int | None, prog
     if part.images is not None:
         count = 1  # nothing to decode: the lock is never free, and more threads only fight for it
     failed: list[str] = []
-    work = _picture_reader(root, part, spec)
+    work = picture_reader(root, part, spec)
     starts = deque(range(0, len(part), CHUNK))
-    waiting: deque[Future[list[U8 | _Failed]]] = deque()
+    waiting: deque[Future[list[U8 | Failed]]] = deque()
     label = tr("decoding")
     with Progress(len(part), label) as bar, ThreadPoolExecutor(count) as pool:
         bar.enabled = bar.enabled and progress
@@ -220,36 +237,14 @@ def _decoded(root: Path, part: Split, spec: InputSpec, workers: int | None, prog
                 start = starts.popleft()
                 waiting.append(pool.submit(_chunk, work, range(start, min(start + CHUNK, len(part)))))
             rows = waiting.popleft().result()
-            failed += [row.path for row in rows if isinstance(row, _Failed)]
-            good = [row for row in rows if not isinstance(row, _Failed)]
+            failed += [row.path for row in rows if isinstance(row, Failed)]
+            good = [row for row in rows if not isinstance(row, Failed)]
             bar.advance(len(rows))
             if not failed:
                 yield np.ascontiguousarray(np.stack(good))
     if failed:
-        raise DataError(
-            "{n} pictures cannot be decoded: {names}; imago data check {path} says what is wrong with each: "
-            "repair or remove them",
-            n=len(failed),
-            names=", ".join(failed[:5]) + (" …" if len(failed) > 5 else ""),
-            path=root,
-        )
+        raise cannot_decode(root, failed)
 
 
-def _chunk(work: Callable[[int], U8 | _Failed], indices: range) -> list[U8 | _Failed]:
+def _chunk(work: Callable[[int], U8 | Failed], indices: range) -> list[U8 | Failed]:
     return [work(index) for index in indices]
-
-
-def _picture_reader(root: Path, part: Split, spec: InputSpec) -> Callable[[int], U8 | _Failed]:
-    preprocessor = Preprocessor(spec)
-    images = part.images
-    if images is not None:
-        return lambda index: preprocessor.pixels(Frame(image=images[index], color="gray"))
-
-    def read(index: int) -> U8 | _Failed:
-        path = part.paths[index]
-        try:
-            return preprocessor.pixels(read_image(root / path, spec))
-        except InputError:
-            return _Failed(path)
-
-    return read

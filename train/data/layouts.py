@@ -1,6 +1,6 @@
 """From a folder on disk to a ``Dataset``: recognise the layout, split where nobody has, fingerprint.
 
-Recognised, in this order: a split file (CSV); idx files; the XEdu layout; train/val/test folders; plain
+Recognised, in this order: a split file; idx files; tar shards; the XEdu layout; train/val/test folders; plain
 class folders. Class order is the code-point order of the NFC names, whatever a file or a file system says.
 ``listing.py`` finds what is there, without judging; here it becomes a data set or one clear error.
 """

@@ -65,9 +65,13 @@ def list_dataset(root: Path, options: DataOptions) -> Listing:
     idx = find_idx(root)
     if idx:
         return _from_idx(root)
-    tops = subfolders(root)
-    from imago.train.data.xedu import TRAIN_NAMES, list_xedu  # it builds on this module
+    from imago.train.data.tarsets import find_shards, list_shards  # they build on this module
+    from imago.train.data.xedu import TRAIN_NAMES, list_xedu
 
+    shards = find_shards(root)
+    if shards:
+        return list_shards(root, shards)
+    tops = subfolders(root)
     if any(top.name.lower() in TRAIN_NAMES for top in tops):
         return list_xedu(root)
     named = [top for top in tops if top.name.lower() in SPLIT_NAMES]

@@ -14,6 +14,7 @@ from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.imageio import read_image
 from imago.edge_runtime.types import U8
 from imago.train.data.digests import DIGEST_BYTES
+from imago.train.data.shards import content_of
 
 # Suffixes under which a format goes; anything else is a wrong extension.
 SUFFIXES = {
@@ -57,7 +58,7 @@ class Probe:
 def probe(root: Path, path: str) -> Probe:
     """Decode ``root / path`` as training would; never raises for a broken file."""
     try:
-        data = (root / path).read_bytes()
+        data = content_of(root, path)
     except OSError as error:
         return Probe(path, "unreadable", error.strerror or str(error), content=_hash(path.encode()))
     content = _hash(data)

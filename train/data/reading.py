@@ -1,0 +1,102 @@
+"""Reading one picture of a split at training size: for the cache, and for sets too large for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imago.edge_runtime.blas import one_blas_thread
+from imago.edge_runtime.errors import DataError, InputError
+from imago.edge_runtime.imageio import read_image
+from imago.edge_runtime.preprocess import Preprocessor
+from imago.edge_runtime.spec import InputSpec
+from imago.edge_runtime.types import U8, Frame
+from imago.train.data.shards import source
+from imago.train.dataset import Split
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture that could not be decoded."""
+
+    path: str
+
+
+def picture_reader(root: Path, part: Split, spec: InputSpec) -> Callable[[int], U8 | Failed]:
+    """From an index to the picture's pixels, uint8 ``(H, W, C)``; safe to call from several threads."""
+    preprocessor = Preprocessor(spec)
+    images = part.images
+    if images is not None:
+        return lambda index: preprocessor.pixels(Frame(image=images[index], color="gray"))
+
+    def read(index: int) -> U8 | Failed:
+        path = part.paths[index]
+        try:
+            return preprocessor.pixels(read_image(source(root, path), spec))
+        except (InputError, OSError):
+            return Failed(path)
+
+    return read
+
+
+def cannot_decode(root: Path, paths: Sequence[str]) -> DataError:
+    """The error for pictures that are no pictures."""
+    return DataError(
+        "{n} pictures cannot be decoded: {names}; imago data check {path} says what is wrong with each: "
+        "repair or remove them",
+        n=len(paths),
+        names=", ".join(paths[:5]) + (" …" if len(paths) > 5 else ""),
+        path=root,
+    )
+
+
+class Streamed:
+    """The pictures of a split that is too large for the cache: decoded whenever they are asked for.
+
+    Looks like the cache's array uint8 ``(n, H, W, C)`` for what training asks of one: shape, length, and
+    ``pictures[index]`` or ``pictures[array of indices]``, which gives the same bytes. Nothing is kept.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, root: Path, part: Split, spec: InputSpec, workers: int | None = None) -> None:
+        self.root = root
+        self.shape = (len(part), spec.height, spec.width, spec.channels)
+        self._read = picture_reader(root, part, spec)
+        self._part = part
+        self._pool = ThreadPoolExecutor(max(1, workers if workers is not None else os.cpu_count() or 1))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """What the pictures would take in memory."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __getitem__(self, key: Any) -> U8:
+        if isinstance(key, int | np.integer):
+            return self._several([range(len(self))[int(key)]])[0]
+        if isinstance(key, slice):
+            return self._several(list(range(len(self))[key]))
+        chosen: npt.NDArray[Any] = np.asarray(key)
+        indices = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        return self._several([range(len(self))[int(index)] for index in indices])
+
+    def _several(self, indices: list[int]) -> U8:
+        out = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        with one_blas_thread():  # the threads are ours
+            rows = list(self._pool.map(self._read, indices))
+        failed = [row.path for row in rows if isinstance(row, Failed)]
+        if failed:
+            raise cannot_decode(self.root, failed)
+        for target, row in zip(out, rows, strict=True):
+            target[...] = row
+        return out
