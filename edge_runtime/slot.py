@@ -43,7 +43,7 @@ class Slot:
                 self.dropped += 1
                 self._frame.release()
             self._frame = frame
-            self._changed.notify_all()
+            self._changed.notify()  # nobody but ``take`` waits while a frame is put
             return True
 
     def end(self, error: Exception | None = None) -> None:
@@ -58,26 +58,32 @@ class Slot:
         Raises what the source ended with, after the last frame was taken.
         """
         with self._changed:
-            self._changed.wait_for(self._ready, timeout)
+            if self._frame is None:
+                self._changed.wait_for(self._ready, timeout)
             self._looked = True
-            pause = self._due - time.monotonic()
-            if pause > 0 and not self._newest_only and not self._woken:
-                self._changed.wait_for(lambda: self._woken, min(pause, timeout))
-                if time.monotonic() < self._due:
-                    return None
+            if self._period and not self._newest_only and not self._waited(timeout):
+                return None
             frame, self._frame = self._frame, None
             if frame is None and self._error is not None and not self._woken:
                 raise self._error
-            if frame is not None:
+            if frame is not None and self._period:
                 self._plan()
-            self._changed.notify_all()
+            if not self._newest_only:
+                self._changed.notify_all()
             return frame
+
+    def _waited(self, timeout: float) -> bool:
+        """Let the pause before the next frame of a file go by; False: it has not."""
+        pause = self._due - time.monotonic()
+        if pause > 0 and not self._woken:
+            self._changed.wait_for(lambda: self._woken, min(pause, timeout))
+            return time.monotonic() >= self._due
+        return True
 
     def _plan(self) -> None:
         """When the next frame is due: regularly, without catching up on what was missed."""
-        if self._period:
-            now = time.monotonic()
-            self._due = self._due + self._period if self._due + self._period > now else now + self._period
+        now = time.monotonic()
+        self._due = self._due + self._period if self._due + self._period > now else now + self._period
 
     def _ready(self) -> bool:
         return self._frame is not None or self._ended or self._woken or not self._looked

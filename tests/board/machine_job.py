@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -81,8 +82,10 @@ def memory() -> dict[str, float]:
     return found
 
 
-def watchdog(seconds: float = 12) -> None:
-    """Stand where systemd stands: hear what ``imago run`` tells its watchdog, then end it with SIGTERM."""
+def watchdog(limit: float = 300) -> None:
+    """Stand where systemd stands: hear ``imago run`` tell its watchdog three times that it lives, then end
+    it with SIGTERM. limit: seconds; starting takes a minute on a busy PC, and there a frame takes seconds.
+    """
     address = "/tmp/notify"  # noqa: S108  of the virtual machine
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(address)
@@ -93,14 +96,10 @@ def watchdog(seconds: float = 12) -> None:
             arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         said: list[str] = []
-        end = time.monotonic() + 300  # until READY; starting takes a minute on a busy PC
-        while time.monotonic() < end and program.poll() is None:
-            try:
+        end = time.monotonic() + limit
+        while said.count("WATCHDOG=1") < 3 and time.monotonic() < end and program.poll() is None:
+            with contextlib.suppress(TimeoutError):
                 said += ear.recv(4096).decode().splitlines()
-            except TimeoutError:
-                continue
-            if "READY=1" in said and end > time.monotonic() + seconds:
-                end = time.monotonic() + seconds
         program.send_signal(signal.SIGTERM)
         code = program.wait(20)
         while True:
