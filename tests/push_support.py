@@ -269,6 +269,8 @@ def bundle(
     seed: int = 0,
     source: str = "synthetic",
     models: Sequence[Path] = (),
+    host: str = "localhost",
+    realtime: bool = True,
     **more: Any,
 ) -> str:
     """Write a bundle with a small model; its release's name without the environment."""
@@ -276,7 +278,7 @@ def bundle(
     if not models:
         onnx_models.lenet(model, seed=seed)
     settings = RunSettings(
-        source=source, realtime=True, max_fps=5, motion="off", web=f"localhost:{web}", **more
+        source=source, realtime=realtime, max_fps=5, motion="off", web=f"{host}:{web}", **more
     )
     return write_bundle(models or [model], path, BundleOptions(run=settings), version="0.1.0").release
 
