@@ -90,9 +90,9 @@ def updates(desk: Desk, count: int, large: list[Path] | None) -> dict[str, Any]:
     """Another model each time; everything else is on the board already."""
     rows = []
     for number in range(count):
-        path = folder / f"u{number}.imago"
-        bundle(path, board.web, seed=100 + number, models=(large and [large[number % 2]]) or ())
-        row = _timed(board, wire, path, kit)
+        path = desk.folder / f"u{number}.imago"
+        bundle(path, desk.board.web, seed=100 + number, models=[large[number % 2]] if large else ())
+        row = desk.timed(path)
         row["bundle"] = path.stat().st_size
         rows.append(row)
     unchanged = desk.timed(path)
@@ -141,8 +141,8 @@ def cuts(desk: Desk, count: int, rng: random.Random) -> dict[str, Any]:
         "rows": rows,
     }
     print(
-        f"cuts: {result['n']} ({result['power']} power, {result['line']} line), {result['lost']} boards lost, "
-        f"{result['old']} on the old release, {result['new']} on the new"
+        f"cuts: {result['n']} ({result['power']} power, {result['line']} line), {result['lost']} boards "
+        f"lost, {result['old']} on the old release, {result['new']} on the new"
     )
     return result
 
