@@ -249,9 +249,9 @@ class Wire:
 
 
 def download_wheels(folder: Path, wheel: Path) -> Path:
-    """imago's wheel and all that its base needs, for this Python."""
+    """imago's wheel and all that its base and signatures need, for this Python."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), str(wheel)]
+    words = [sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), f"{wheel}[sign]"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
         if os.environ.get("CI"):
@@ -271,6 +271,8 @@ def bundle(
     models: Sequence[Path] = (),
     host: str = "localhost",
     realtime: bool = True,
+    sign: Path | None = None,
+    features: tuple[str, ...] = (),
     **more: Any,
 ) -> str:
     """Write a bundle with a small model; its release's name without the environment."""
@@ -280,7 +282,8 @@ def bundle(
     settings = RunSettings(
         source=source, realtime=realtime, max_fps=5, motion="off", web=f"{host}:{web}", **more
     )
-    return write_bundle(models or [model], path, BundleOptions(run=settings), version="0.1.0").release
+    options = BundleOptions(run=settings, sign=sign, features=features)
+    return write_bundle(models or [model], path, options, version="0.1.0").release
 
 
 __all__ = ["ROOT", "Board", "Wire", "bundle", "download_wheels", "free_port", "need_sshd"]

@@ -22,6 +22,7 @@ exec, settle, supervise    for the service itself
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 fine, 1 a measured no, 2 it went wrong (one line of JSON says why)."""
     args = parser().parse_args(argv)
+    os.umask(0o022)  # the service's own user has to read what root writes here
     args.root = args.root.absolute()
     if args.wheels is not None:
         args.wheels = args.wheels.absolute()

@@ -76,19 +76,3 @@ def test_the_power_fails_at_every_step(
     assert current == running  # nobody saw the new one work: it does not stay
     assert str(board.push(tmp_path / "b.imago", kit).result["release"]).startswith(name)
     assert board.settled()["previous"]["release"] == running
-
-
-def test_a_bundle_without_the_right_signature_is_refused(
-    board: Board, kit: Path, tmp_path: Path, running: str
-) -> None:
-    """A board with a key takes nothing unsigned, and nothing signed by others."""
-    from imago.edge_runtime.bundle import minisign
-
-    mine, other = tmp_path / "mine", tmp_path / "other"
-    for key in (mine, other):
-        minisign.write_keys(key, Path(f"{key}.pub"))
-    (board.root / "trusted.pub").write_text(Path(f"{mine}.pub").read_text())
-    bundle(tmp_path / "b.imago", board.web, seed=1)
-    with pytest.raises(DeployError, match=r"signed bundles only|PyNaCl"):
-        board.push(tmp_path / "b.imago", kit)
-    assert board.settled()["current"]["release"] == running
