@@ -65,7 +65,7 @@ def test_the_whole_story(board: Board, kit: Path, tmp_path: Path) -> None:
 
 
 def test_a_board_with_a_key_takes_only_what_it_signed(board: Board, kit: Path, tmp_path: Path) -> None:
-    """Unsigned, signed by a stranger, changed: refused. What is not there yet is not run; then the right one."""
+    """Unsigned, signed by a stranger, changed: refused, and nothing of it is kept. Then the right one."""
     for name in ("mine", "other"):
         minisign.write_keys(tmp_path / name, tmp_path / f"{name}.pub")
     trust = ("--offline", str(kit), "--trust", str(tmp_path / "mine.pub"), "--timeout", "60")
