@@ -69,7 +69,8 @@ def main() -> int:
         desk = Desk(Board(folder / "board"), kit, folder)
         try:
             data: dict[str, Any] = {"seed": args.seed, "first": first_install(desk)}
-            data["updates"] = updates(desk, args.updates, args.models)
+            if args.updates:
+                data["updates"] = updates(desk, args.updates, args.models)
             data["cuts"] = cuts(desk, args.cuts, random.Random(args.seed))
         finally:
             desk.wire.close()
