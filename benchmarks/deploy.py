@@ -46,7 +46,7 @@ class Desk:
         """``imago deploy`` as a user calls it, from its start to its end."""
         self.wire.up = self.wire.down = 0
         began = time.perf_counter()
-        done = self.board.deploy(str(path), "--offline", str(self.kit), timeout=900)
+        done = self.board.deploy(str(path), "--offline", str(self.kit), "--timeout", "600", timeout=1800)
         seconds = time.perf_counter() - began
         if done.returncode:
             raise RuntimeError(done.stderr)

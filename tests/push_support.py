@@ -140,9 +140,9 @@ class Board:
     def push(self, path: Path, kit: Path, say: Callable[[str], None] = lambda text: None) -> Pushed:
         """``imago deploy`` in this process; say: is told every step."""
         with self.remote(say=say) as remote:
-            return push(remote, path, PushOptions(wheels_in(kit), timeout_s=60))
+            return push(remote, path, PushOptions(wheels_in(kit), timeout_s=300))
 
-    def settled(self, timeout: float = 120) -> dict[str, Any]:
+    def settled(self, timeout: float = 300) -> dict[str, Any]:
         """The status, once nothing is at work any more and frames come through."""
         code, said = self.agent("check", "--timeout", str(timeout))
         with Root(self.root).locked(timeout):
@@ -181,7 +181,7 @@ class Board:
                 return
             time.sleep(0.05)
 
-    def power_on(self, timeout: float = 60) -> dict[str, Any]:
+    def power_on(self, timeout: float = 300) -> dict[str, Any]:
         """What a boot does (cron's @reboot calls repair); the status once frames come through."""
         code, said = self.agent("repair")
         assert code == 0, said
