@@ -140,9 +140,9 @@ class Board:
     def push(self, path: Path, kit: Path, say: Callable[[str], None] = lambda text: None) -> Pushed:
         """``imago deploy`` in this process; say: is told every step."""
         with self.remote(say=say) as remote:
-            return push(remote, path, PushOptions(wheels_in(kit), timeout_s=60))
+            return push(remote, path, PushOptions(wheels_in(kit), timeout_s=300))
 
-    def settled(self, timeout: float = 120) -> dict[str, Any]:
+    def settled(self, timeout: float = 300) -> dict[str, Any]:
         """The status, once nothing is at work any more and frames come through."""
         code, said = self.agent("check", "--timeout", str(timeout))
         with Root(self.root).locked(timeout):
@@ -181,7 +181,7 @@ class Board:
                 return
             time.sleep(0.05)
 
-    def power_on(self, timeout: float = 60) -> dict[str, Any]:
+    def power_on(self, timeout: float = 300) -> dict[str, Any]:
         """What a boot does (cron's @reboot calls repair); the status once frames come through."""
         code, said = self.agent("repair")
         assert code == 0, said
@@ -249,9 +249,9 @@ class Wire:
 
 
 def download_wheels(folder: Path, wheel: Path) -> Path:
-    """imago's wheel and all that its base needs, for this Python."""
+    """imago's wheel and all that its base and signatures need, for this Python."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), str(wheel)]
+    words = [sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), f"{wheel}[sign]"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
         if os.environ.get("CI"):
@@ -269,6 +269,10 @@ def bundle(
     seed: int = 0,
     source: str = "synthetic",
     models: Sequence[Path] = (),
+    host: str = "localhost",
+    realtime: bool = True,
+    sign: Path | None = None,
+    features: tuple[str, ...] = (),
     **more: Any,
 ) -> str:
     """Write a bundle with a small model; its release's name without the environment."""
@@ -276,9 +280,10 @@ def bundle(
     if not models:
         onnx_models.lenet(model, seed=seed)
     settings = RunSettings(
-        source=source, realtime=True, max_fps=5, motion="off", web=f"localhost:{web}", **more
+        source=source, realtime=realtime, max_fps=5, motion="off", web=f"{host}:{web}", **more
     )
-    return write_bundle(models or [model], path, BundleOptions(run=settings), version="0.1.0").release
+    options = BundleOptions(run=settings, sign=sign, features=features)
+    return write_bundle(models or [model], path, options, version="0.1.0").release
 
 
 __all__ = ["ROOT", "Board", "Wire", "bundle", "download_wheels", "free_port", "need_sshd"]

@@ -82,6 +82,8 @@ def apply(args: argparse.Namespace) -> int:
     if not isinstance(job, dict):
         raise DeployError("nothing was pushed to this board that could be applied; push again")
     manifest = Manifest.from_bytes(job["manifest"].encode())
+    if args.release not in (None, releases.release_name(manifest, _wanted(job, manifest).digest())):
+        raise DeployError("somebody else has pushed to this board in between; push again")
     files = {name: root / "store" / sha256 for name, sha256, _ in job["wheels"]}
     wanted = _wanted(job, manifest)
     lost = [] if envs.ready(root, wanted.digest()) else [n for n, p in files.items() if not p.is_file()]
@@ -239,6 +241,7 @@ def _release_and_switch(
     name, new = make()
     done = update.switch(root, name, _service(args), args.timeout)
     changed = done.changed or made or new
+    releases.prune(root, args.keep)  # an SD card is small
     say("result", **{**done.to_dict(), "env": env, "installed": made, "changed": changed})
     return 0
 

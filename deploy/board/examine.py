@@ -130,6 +130,15 @@ def needs_findings(manifest: Manifest | None, board: cpu.Cpu, meminfo: str) -> I
                wanted="/".join(needs.machines), found=platform.machine()),
             tr("make a bundle for this kind of board"),
         )  # fmt: skip
+    wanted = tuple(int(part) for part in needs.python.split("."))
+    if sys.version_info[:2] < wanted:
+        yield Finding(
+            "bundle.python",
+            "problem",
+            tr("the bundle asks for Python {wanted}, the board has {found}",
+               wanted=needs.python, found=platform.python_version()),
+            tr("write a current image of Raspberry Pi OS (bookworm or trixie) to the card"),
+        )  # fmt: skip
     missing = [word for word in needs.features if word.lower() not in board.features]
     if missing:
         yield Finding(

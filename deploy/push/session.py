@@ -112,7 +112,8 @@ def push(
                 raise
             remote.say(tr("the connection broke; going on where it stopped"))
     assert plan is not None  # noqa: S101  the loop ends with it, or raises
-    answer = remote.command("apply", "--timeout", str(options.timeout_s))
+    release = str(plan.result["release"])
+    answer = remote.command("apply", "--timeout", str(options.timeout_s), "--release", release)
     reused = sum(source.sizes.values()) - sent
     return Pushed(answer.result, _report(plan), sent, max(0, reused))
 

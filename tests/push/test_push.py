@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from imago.edge_runtime.bundle import minisign
+
 from push_support import Board, bundle
 from support import imago
 
@@ -50,10 +52,56 @@ def test_the_whole_story(board: Board, kit: Path, tmp_path: Path) -> None:
     assert data["release"] in done.stdout
     assert "looks at synthetic" in board.deploy("--logs").stdout
 
-    done = board.deploy("--events", str(tmp_path / "home"))
+    home = tmp_path / "home"
+    done = board.deploy("--events", str(home), "--json", "-")
     assert done.returncode == 0, done.stderr
-    assert imago("events", str(tmp_path / "home")).returncode == 0
+    brought = json.loads(done.stdout)
+    assert brought["new"] == brought["crops"] == len(list(home.glob("crops/*/*.jpg"))) > 0
+    events = json.loads(imago("events", str(home), "--json", "-").stdout)
+    assert events["n"] >= brought["crops"]
+    again = json.loads(board.deploy("--events", str(home), "--json", "-").stdout)
+    assert again["new"] == 0 and again["bytes"] < brought["bytes"]
     assert "0 releases" in board.deploy("--prune", "3").stdout
+
+
+def test_a_board_with_a_key_takes_only_what_it_signed(board: Board, kit: Path, tmp_path: Path) -> None:
+    """Unsigned, signed by a stranger, changed: refused, and nothing of it is kept. Then the right one."""
+    for name in ("mine", "other"):
+        minisign.write_keys(tmp_path / name, tmp_path / f"{name}.pub")
+    trust = ("--offline", str(kit), "--trust", str(tmp_path / "mine.pub"), "--timeout", "60")
+    path = tmp_path / "b.imago"
+    bundle(path, board.web)
+    done = board.deploy(str(path), *trust)
+    assert done.returncode == 2 and "signed bundles only" in done.stderr
+    bundle(path, board.web, sign=tmp_path / "other")
+    done = board.deploy(str(path), *trust)
+    assert done.returncode == 2 and "is signed with key" in done.stderr
+    signed = Path(f"{path}.minisig").read_text()
+    bundle(path, board.web, sign=tmp_path / "mine", seed=1)
+    Path(f"{path}.minisig").write_text(signed)  # of another bundle
+    assert board.deploy(str(path), *trust).returncode == 2
+    assert not list(board.root.glob("releases/*"))
+    bundle(path, board.web, sign=tmp_path / "mine")
+    done = board.deploy(str(path), *trust)
+    assert done.returncode == 0, done.stderr
+    assert "takes signed bundles only" in board.deploy("--status").stdout
+
+
+def test_a_board_without_a_camera_gets_a_warning(board: Board, kit: Path, tmp_path: Path) -> None:
+    if list(Path("/sys/class/video4linux").glob("*")):
+        pytest.skip("this machine has a camera")
+    bundle(tmp_path / "a.imago", board.web, source="/dev/video0", realtime=False)
+    done = board.deploy(str(tmp_path / "a.imago"), "--offline", str(kit))
+    assert done.returncode == 0, done.stderr
+    assert "no camera is plugged in" in done.stdout
+
+
+def test_a_board_that_lacks_what_the_bundle_needs(board: Board, kit: Path, tmp_path: Path) -> None:
+    bundle(tmp_path / "a.imago", board.web, features=("asimddp_of_2040",))
+    done = board.deploy(str(tmp_path / "a.imago"), "--offline", str(kit))
+    assert done.returncode == 1
+    assert "asimddp_of_2040" in done.stderr and "nothing was changed" in done.stderr
+    assert sorted(path.name for path in board.root.iterdir()) == ["envs"]
 
 
 def refused(board: Board, *words: str, host: str = "board") -> str:
