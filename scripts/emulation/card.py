@@ -57,10 +57,14 @@ PAGE, SSH = 8080, 22
 
 
 def standin(suite: str) -> Path:
-    """The cached stand-in image of a release (5 to 15 minutes at the first call). Raises Unavailable."""
+    """The cached stand-in image of a release (a minute at the first call). Raises Unavailable."""
     debian.need(*debian.MACHINE, *sdimage.TOOLS)
     packages = (*PACKAGES, *MORE[suite])
-    tree = cached(f"cardroot-{suite}", [1, suite, packages], lambda work: _install(work, suite, packages))
+    tree = cached(
+        f"cardroot-{suite}",
+        [2, suite, packages, system.USERS, system.PAM, system.LINKS],
+        lambda work: _install(work, suite, packages),
+    )
     inputs = [1, tree.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]
     return cached(f"card-{suite}", inputs, lambda work: _image(work, suite, tree / "root")) / "card.img"
 
@@ -162,7 +166,7 @@ def _ramdisk(kernel_of: Path) -> Path:
 
 
 def _install(work: Path, suite: str, packages: tuple[str, ...]) -> None:
-    system.install(work / "root", suite, packages)
+    system.install(work / "root", SUITES[suite], packages)
 
 
 def _image(work: Path, suite: str, tree: Path) -> None:
