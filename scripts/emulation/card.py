@@ -21,7 +21,7 @@ from emulation import debian, initrd, sdimage, system, userland, vm
 from emulation.boards import BOARDS, SUITES
 from emulation.cache import cached
 
-GUEST = Path(__file__).with_name("guest")
+GUEST = Path(__file__).with_name("guest") / "card"  # apart: vm.py takes every file beside its own
 PACKAGES = (
     "systemd", "systemd-sysv", "udev", "dbus", "network-manager", "openssh-server", "sudo", "python3",
     "python3-venv", "iproute2", "tzdata", "kmod", "procps",
@@ -57,10 +57,14 @@ PAGE, SSH = 8080, 22
 
 
 def standin(suite: str) -> Path:
-    """The cached stand-in image of a release (5 to 15 minutes at the first call). Raises Unavailable."""
+    """The cached stand-in image of a release (a minute at the first call). Raises Unavailable."""
     debian.need(*debian.MACHINE, *sdimage.TOOLS)
     packages = (*PACKAGES, *MORE[suite])
-    tree = cached(f"cardroot-{suite}", [1, suite, packages], lambda work: _install(work, suite, packages))
+    tree = cached(
+        f"cardroot-{suite}",
+        [2, suite, packages, system.USERS, system.PAM, system.LINKS],
+        lambda work: _install(work, suite, packages),
+    )
     inputs = [1, tree.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]
     return cached(f"card-{suite}", inputs, lambda work: _image(work, suite, tree / "root")) / "card.img"
 
@@ -95,7 +99,7 @@ class Machine:
 
     def command(self) -> list[str]:
         """qemu, with the card's own command line."""
-        boot = vm.machine()
+        system_of = vm.system_folder()
         place = f"{self.card}@@{sdimage.START_MB << 20}"
         own = debian.run("mtype", "-i", place, "::/cmdline.txt").split()
         words = [word for word in own if not word.startswith("console=")]
@@ -105,7 +109,7 @@ class Machine:
         return [
             "qemu-system-aarch64", "-M", "virt", "-cpu", BOARDS[self.board].cpu, "-smp", "2",
             "-m", str(MEMORY_MB), "-accel", "tcg,thread=multi,tb-size=512", "-nographic", "-no-reboot",
-            "-kernel", str(boot.system / "vmlinuz"), "-initrd", str(_ramdisk(boot.system)),
+            "-kernel", str(system_of / "vmlinuz"), "-initrd", str(_ramdisk(system_of)),
             "-append", " ".join([*words, KERNEL]),
             "-drive", f"if=none,id=card,file={self.card},format=raw,cache=unsafe",
             "-device", "virtio-blk-pci,drive=card",
@@ -153,7 +157,7 @@ def kit(suite: str, imago: Path, target: Path) -> Path:
 
 
 def _ramdisk(kernel_of: Path) -> Path:
-    files = {"bin/busybox": kernel_of / "kernel" / "busybox", "init": GUEST / "card-init"}
+    files = {"bin/busybox": kernel_of / "kernel" / "busybox", "init": GUEST / "init"}
     inputs = [1, kernel_of.name, MODULES, files["init"].read_text()]
     folder = cached(
         "cardboot", inputs, lambda work: initrd.build(kernel_of / "kernel", MODULES, files, work / "initrd")
@@ -162,7 +166,7 @@ def _ramdisk(kernel_of: Path) -> Path:
 
 
 def _install(work: Path, suite: str, packages: tuple[str, ...]) -> None:
-    system.install(work / "root", suite, packages)
+    system.install(work / "root", SUITES[suite], packages)
 
 
 def _image(work: Path, suite: str, tree: Path) -> None:

@@ -27,6 +27,9 @@ PACKAGE_OF = {
     "qemu-aarch64-static": "qemu-user-static",
     "qemu-system-aarch64": "qemu-system-arm",
     "sfdisk": "fdisk",
+    "ssh-keygen": "openssh-client",
+    "systemctl": "systemd",
+    "systemd-sysusers": "systemd",
     "unshare": "util-linux",
 }
 USERLAND = ("mmdebstrap", "qemu-aarch64-static", "unshare")

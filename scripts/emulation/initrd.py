@@ -38,7 +38,8 @@ def build(kernel: Path, wanted: Mapping[str, str], programs: Mapping[str, Path],
     their place in the ramdisk.
     """
     modules = next((kernel / "lib" / "modules").iterdir())
-    debian.run("depmod", "-b", kernel, modules.name)
+    if not (modules / "modules.dep").exists():
+        debian.run("depmod", "-b", kernel, modules.name)
     files = {place: (0o755, path.read_bytes()) for place, path in programs.items()}
     lines = []
     for path in load_order(modules, list(wanted)):

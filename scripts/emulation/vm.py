@@ -118,10 +118,15 @@ class Machine:
         return done.stdout + done.stderr
 
 
+def system_folder() -> Path:
+    """The cached kernel, its modules, and the root image. Raises Unavailable."""
+    debian.need(*debian.MACHINE)
+    return cached("system", [2, PACKAGES, WHEELS, PICAMERA2, PIDNG, WARM_UP], _build)
+
+
 def machine() -> Machine:
     """The cached machine; built at the first call (a minute or two). Raises Unavailable."""
-    debian.need(*debian.MACHINE)
-    system = cached("system", [2, PACKAGES, WHEELS, PICAMERA2, PIDNG, WARM_UP], _build)
+    system = system_folder()
     scripts = {path.name: path.read_text() for path in GUEST.iterdir() if path.is_file()}
     boot = cached("boot", [system.name, MODULES, scripts], lambda work: _build_boot(work, system))
     return Machine(system, boot)
