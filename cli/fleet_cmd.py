@@ -75,6 +75,8 @@ def status(argv: Sequence[str]) -> int:
     if args.broker is not None:
         broker = parse_mqtt(args.broker, ca=args.mqtt_ca, credentials=args.mqtt_credentials)
     options = FleetOptions(args.via, args.at_once, args.timeout, broker)
+    if args.expect is not None and args.via != "ssh":
+        raise InputError("--expect needs --via ssh: only the agent knows which release runs")
     wanted = _release(args.expect)
     boards = read_inventory(args.inventory, args.limit)
     with Progress(len(boards), tr("asking boards")) as bar:
