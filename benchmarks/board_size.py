@@ -2,12 +2,12 @@
 
     python benchmarks/board_size.py [--only size|time] [--systems trixie bookworm] [--work FOLDER]
 
-1. Size: ``imago kit`` for Raspberry Pi OS (aarch64) by engine, with and without OpenCV. "kit": what is carried
-   over; "installed": what its wheels unpack to, in MB of 10⁶ bytes, counted in files and in blocks of 4 KiB (what an
-   ext4 card gives away), without byte code, which Python adds at the first import.
-2. Time: an empty system, no network; environment, installation from the kit, ``imago predict`` on one picture.
-   Natively on this machine, and on an emulated aarch64 board (qemu-user: **an emulator's seconds, several times
-   a board's**; they say that it works, not how long it takes).
+1. Size: ``imago kit`` for Raspberry Pi OS (aarch64) by engine, with and without OpenCV. "kit": what is
+   carried over; "installed": what its wheels unpack to, in MB of 10⁶ bytes, counted in files and in blocks of
+   4 KiB (what an ext4 card gives away), without byte code, which Python adds at the first import.
+2. Time: an empty system, no network; environment, installation from the kit, ``imago predict`` on one
+   picture. Natively on this machine, and on an emulated aarch64 board (qemu-user: **an emulator's seconds,
+   several times a board's**; they say that it works, not how long it takes).
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ date +%s.%N > installed
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", choices=("size", "time"))
     parser.add_argument("--systems", nargs="+", default=["trixie", "bookworm"])
     parser.add_argument("--work", type=Path, help="keep kits here (default: a temporary folder)")
@@ -157,7 +159,12 @@ def emulated(work: Path, system: str) -> dict[str, Any]:
         script = FIRST.format(venv="/share/venv", python="/usr/bin/python3", model="m.onnx")
         began = time.time()
         done = userland.userland(system).run(
-            ["sh", "-c", script], share=share, board="pi4", env={"PYTHONPATH": ""}, network=False, timeout=3600
+            ["sh", "-c", script],
+            share=share,
+            board="pi4",
+            env={"PYTHONPATH": ""},
+            network=False,
+            timeout=3600,
         )
         if done.returncode:
             raise RuntimeError(done.stderr)
@@ -180,7 +187,9 @@ def row(name: str, share: Path, began: float) -> dict[str, Any]:
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Columns as wide as they need to be."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    )
 
 
 def size_table(rows: list[dict[str, Any]]) -> str:

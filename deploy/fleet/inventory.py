@@ -55,7 +55,9 @@ class Board:
 
 
 def read_inventory(path: Path, limit: str | None = None) -> list[Board]:
-    """The boards in ``path``, by name; limit: only this host or group. Raises InputError, MissingDependency."""
+    """The boards in ``path``, by name; limit: only this host or group.
+
+    Raises InputError, or MissingDependency where nothing is installed that reads it."""
     if not path.is_file():
         raise InputError("no such file or folder: {path}", path=path)
     if path.stat().st_size > MAX_BYTES:

@@ -112,7 +112,17 @@ class Userland:
         Path(outside["SCRATCH"]).mkdir(exist_ok=True)
         words = [f"{key}={value}" for key, value in inside.items()]
         return subprocess.run(
-            [*(FIXED if counter else ()), *NAMESPACES, *(() if network else ("--net",)), "sh", "-c", ENTER, "sh", *words, *command],
+            [
+                *(FIXED if counter else ()),
+                *NAMESPACES,
+                *(() if network else ("--net",)),
+                "sh",
+                "-c",
+                ENTER,
+                "sh",
+                *words,
+                *command,
+            ],
             env=outside,
             capture_output=True,
             text=True,

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from broker import Broker, until
 from imago.cli.fleet_cmd import table
 from imago.deploy.fleet.ask import FleetOptions, ask_all
 from imago.deploy.fleet.inventory import Board, board, from_tree, read_inventory
@@ -21,6 +20,9 @@ from imago.deploy.fleet.state import BoardState, from_agent
 from imago.edge_runtime.errors import DeployError, InputError
 from imago.edge_runtime.mqtt.options import MqttOptions, parse_mqtt
 from imago.edge_runtime.mqtt.publisher import Publisher
+from imago.edge_runtime.records.schema import open_database
+
+from broker import Broker, until
 from support import imago
 
 INVENTORY = """
@@ -52,7 +54,11 @@ def test_ansible_and_pyyaml_read_the_same_boards(tmp_path: Path) -> None:
     assert groups["imago"] == set(boards) == {"trap-1", "trap-2", "roof-1"}
     assert {name: board(name, facts[name]) for name in groups["imago"]} == boards
     assert (boards["trap-1"].address, boards["trap-1"].port) == ("pi@10.0.0.1", 2222)
-    assert (boards["trap-2"].user, boards["trap-2"].systemd, boards["trap-2"].root) == ("eve", False, "/srv/imago")
+    assert (boards["trap-2"].user, boards["trap-2"].systemd, boards["trap-2"].root) == (
+        "eve",
+        False,
+        "/srv/imago",
+    )
     assert boards["roof-1"].options == ("ProxyJump=desk", "StrictHostKeyChecking=yes")
     assert boards["roof-1"].topic == "imago/roof-1"
     assert [b.name for b in read_inventory(path, "meadow")] == ["trap-1", "trap-2"]
@@ -62,7 +68,9 @@ def test_ansible_and_pyyaml_read_the_same_boards(tmp_path: Path) -> None:
 def test_a_listing_from_elsewhere_needs_no_ansible(tmp_path: Path) -> None:
     path = tmp_path / "boards.json"
     hosts = {"a": {"ansible_host": "x"}, "b": {}}
-    path.write_text(json.dumps({"_meta": {"hostvars": hosts}, "all": {"children": ["g"]}, "g": {"hosts": ["a", "b"]}}))
+    path.write_text(
+        json.dumps({"_meta": {"hostvars": hosts}, "all": {"children": ["g"]}, "g": {"hosts": ["a", "b"]}})
+    )
     assert [(b.name, b.host) for b in read_inventory(path)] == [("a", "x"), ("b", "b")]
 
 
@@ -82,7 +90,9 @@ def test_bad_inventories_are_one_clear_line(tmp_path: Path, name: str, text: str
         read_inventory(tmp_path / name)
 
 
-@pytest.mark.parametrize("tree", [[1], {"imago": [1]}, {"imago": {"hosts": ["a"]}}, {"a": {"children": {"b": 3}}}])
+@pytest.mark.parametrize(
+    "tree", [[1], {"imago": [1]}, {"imago": {"hosts": ["a"]}}, {"a": {"children": {"b": 3}}}]
+)
 def test_other_yaml_is_no_inventory(tree: object) -> None:
     with pytest.raises(InputError, match="is no inventory"):
         from_tree(tree, Path("i.yml"))
@@ -146,6 +156,8 @@ def test_bad_addresses_are_rows_and_not_errors() -> None:
 
 def test_what_the_boards_told_a_real_broker(tmp_path: Path) -> None:
     """Two real publishers; one of them leaves. A third board never came."""
+    for name in ("a", "b"):
+        open_database(tmp_path / name, create=True).close()
     with Broker(tmp_path) as broker:
         url = f"mqtt://127.0.0.1:{broker.port}"
         people = {}
@@ -187,16 +199,24 @@ def test_the_agents_word_becomes_a_row() -> None:
 
 def test_the_table_is_aligned_also_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGO_LANG", "zh")
-    lines = table([BoardState("trap-1", "well", release="r-1"), BoardState("t2", "unreachable", reason="x")], None)
-    widths = {sum(2 if ord(c) > 0x2E80 else 1 for c in line.split("r-1")[0].split("版本")[0]) for line in lines[:2]}
+    lines = table(
+        [BoardState("trap-1", "well", release="r-1"), BoardState("t2", "unreachable", reason="x")], None
+    )
+    widths = {
+        sum(2 if ord(c) > 0x2E80 else 1 for c in line.split("r-1")[0].split("版本")[0]) for line in lines[:2]
+    }
     assert len(widths) == 1
     assert "无法连接" in lines[2]
 
 
 def test_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "boards.json"
-    path.write_text(json.dumps({"_meta": {"hostvars": {"a": {"imago_page": "http://127.0.0.1:9"}}}, "all": {"hosts": ["a"]}}))
-    env = {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
+    path.write_text(
+        json.dumps(
+            {"_meta": {"hostvars": {"a": {"imago_page": "http://127.0.0.1:9"}}}, "all": {"hosts": ["a"]}}
+        )
+    )
+    env = {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}
     done = imago("fleet", "status", str(path), "--via", "page", "--json", "-", env=env)
     assert done.returncode == 1
     assert json.loads(done.stdout)["boards"][0]["state"] == "unreachable"

@@ -1,4 +1,4 @@
-"""Debian packages that a board's system lacks, by the real apt: a small archive, and (slow) the real trixie."""
+"""Debian packages that a board's system lacks, by the real apt: a small archive, and (slow) real trixie."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from imago.deploy.kit.options import KitOptions
 from imago.deploy.kit.system import BoardSystem, linux_partition, opened
 from imago.deploy.kit.target import target
 from imago.edge_runtime.errors import InputError, StorageError
+
 from support import imago
 
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
@@ -33,7 +34,12 @@ def need(*programs: str) -> None:
 
 def deb(archive: Path, name: str, depends: str = "", arch: str = "arm64", recommends: str = "") -> str:
     """Build a real package; its paragraph for the archive's list."""
-    fields = [f"Package: {name}", "Version: 1.0", f"Architecture: {arch}", "Maintainer: nobody <n@example.org>"]
+    fields = [
+        f"Package: {name}",
+        "Version: 1.0",
+        f"Architecture: {arch}",
+        "Maintainer: nobody <n@example.org>",
+    ]
     fields += [f"Depends: {depends}"] if depends else []
     fields += [f"Recommends: {recommends}"] if recommends else []
     fields += ["Description: for a test"]
@@ -44,7 +50,11 @@ def deb(archive: Path, name: str, depends: str = "", arch: str = "arm64", recomm
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, file], check=True, capture_output=True)
     shutil.rmtree(tree)
     body = file.read_bytes()
-    fields[-1:] = [f"Filename: ./{file.name}", f"Size: {len(body)}", f"SHA256: {hashlib.sha256(body).hexdigest()}"]
+    fields[-1:] = [
+        f"Filename: ./{file.name}",
+        f"Size: {len(body)}",
+        f"SHA256: {hashlib.sha256(body).hexdigest()}",
+    ]
     return "\n".join([*fields, "Description: for a test"]) + "\n\n"
 
 
@@ -62,10 +72,13 @@ def system(tmp_path: Path) -> Path:
     (archive / "Packages").write_text(text)
     for folder in ("etc/apt/sources.list.d", "var/lib/dpkg"):
         (root / folder).mkdir(parents=True)
-    (root / "etc/os-release").write_text('ID=debian\nVERSION_CODENAME=trixie\n')
+    (root / "etc/os-release").write_text("ID=debian\nVERSION_CODENAME=trixie\n")
     (root / "etc/apt/sources.list").write_text(f"deb [trusted=yes] copy:{archive}/ ./\n")
-    installed = "Package: {}\nStatus: install ok installed\nArchitecture: arm64\nVersion: {}\nMaintainer: n\nDescription: d\n\n"
-    (root / "var/lib/dpkg/status").write_text(installed.format("libc6", "2.41-1") + installed.format("python3-numpy", "1.0"))
+    installed = "Package: {}\nStatus: install ok installed\nArchitecture: arm64\nVersion: {}\nMaintainer: n\n"
+    installed += "Description: d\n\n"
+    (root / "var/lib/dpkg/status").write_text(
+        installed.format("libc6", "2.41-1") + installed.format("python3-numpy", "1.0")
+    )
     return root
 
 
@@ -78,7 +91,11 @@ def test_exactly_what_is_missing(system: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     fetch_debs(work, options(system), Listener(step=lambda what, total: steps.append((what, total))))
     names = {path.name.split("_")[0] for path in (work / "debs").iterdir()}
-    assert names == {"python3-picamera2", "python3-libcamera", "libcamera0.7"}  # numpy is there; gui is a wish
+    assert names == {
+        "python3-picamera2",
+        "python3-libcamera",
+        "libcamera0.7",
+    }  # numpy is there; gui is a wish
     assert ("debs", 3) in steps
     before = {path.name: path.read_bytes() for path in (work / "debs").iterdir()}
     fetch_debs(work, options(system), Listener())  # a second run, as after a kill: the cache is full
@@ -152,7 +169,9 @@ def test_links_and_hooks_of_a_system_lead_nowhere(system: Path, tmp_path: Path) 
     secret, trace = tmp_path / "secret.list", tmp_path / "was-run"
     secret.write_text("deb http://secret.example/ x main\n")
     (system / "etc/apt/sources.list.d/a.list").symlink_to(secret)
-    (system / "etc/apt/sources.list.d/b.list").symlink_to("../../../../../../../../" + str(secret).lstrip("/"))
+    (system / "etc/apt/sources.list.d/b.list").symlink_to(
+        "../../../../../../../../" + str(secret).lstrip("/")
+    )
     (system / "etc/apt/sources.list.d/c.list").symlink_to("c.list")
     (system / "etc/apt/apt.conf.d").mkdir()
     (system / "etc/apt/apt.conf.d/99hook").write_text(f'APT::Update::Pre-Invoke {{"touch {trace}";}};\n')
@@ -176,7 +195,9 @@ def test_the_real_trixie_gets_what_it_lacks_and_installs_it_without_network(tmp_
     if os.geteuid() != 0 and not os.environ.get("CI"):
         pytest.skip("installing packages into a folder needs root")
     root = tmp_path / "trixie"
-    subprocess.run(["mmdebstrap", "--variant=apt", "--quiet", "--include=python3", "trixie", root], check=True)
+    subprocess.run(
+        ["mmdebstrap", "--variant=apt", "--quiet", "--include=python3", "trixie", root], check=True
+    )
     done = imago(
         "kit", "-o", str(tmp_path / "kit"), "--arch", "amd64", "--camera", "none",
         "--deb", "python3-libcamera", "--system", str(root), timeout=1200,
@@ -188,5 +209,7 @@ def test_the_real_trixie_gets_what_it_lacks_and_installs_it_without_network(tmp_
     install = "DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends /debs/*.deb"
     done_there = subprocess.run([*cut, "sh", "-c", install], capture_output=True, text=True, check=False)
     assert done_there.returncode == 0, done_there.stdout + done_there.stderr
-    imported = subprocess.run([*cut, "python3", "-c", "import libcamera"], capture_output=True, text=True, check=False)
+    imported = subprocess.run(
+        [*cut, "python3", "-c", "import libcamera"], capture_output=True, text=True, check=False
+    )
     assert imported.returncode == 0, imported.stderr
