@@ -51,7 +51,7 @@ class Fleet:
             [PROGRAMS / "ansible-playbook", "-i", "inventory.yml", book, *flags],
             cwd=self.folder,
             env={**environment(self.folder), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"},
-            capture_output=True, text=True, timeout=900, check=False, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=1800, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         recap: dict[str, dict[str, int]] = {}
         for line in done.stdout.partition("PLAY RECAP")[2].splitlines():
