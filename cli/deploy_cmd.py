@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imago.cli.common import Output, Parser, add_json
-from imago.cli.deploy_text import findings_lines, status_lines
+from imago.cli.deploy_text import findings_lines
 from imago.cli.model_args import positive, positive_number
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
@@ -51,9 +51,14 @@ def parser() -> Parser:
         help=tr("seconds in which pictures must come through, else it goes back (90)"),
     )
     group.add_argument(
-        "--trust", type=Path, metavar="PUB", help=tr("from now on the board takes only bundles signed with this key")
+        "--trust",
+        type=Path,
+        metavar="PUB",
+        help=tr("from now on the board takes only bundles signed with this key"),
     )
-    group.add_argument("--root", default="/opt/imago", metavar="DIR", help=tr("folder on the board (/opt/imago)"))
+    group.add_argument(
+        "--root", default="/opt/imago", metavar="DIR", help=tr("folder on the board (/opt/imago)")
+    )
     group.add_argument(
         "--no-systemd", action="store_true", help=tr("no service of systemd: imago supervises the program")
     )
@@ -71,13 +76,22 @@ def _actions(p: argparse.ArgumentParser) -> None:
     group.add_argument("--status", action="store_true", help=tr("what runs there, and how it is"))
     group.add_argument("--check", action="store_true", help=tr("do pictures come through? exit code 1: no"))
     group.add_argument(
-        "--logs", type=positive, nargs="?", const=100, metavar="N", help=tr("the newest N lines it said (100)")
+        "--logs",
+        type=positive,
+        nargs="?",
+        const=100,
+        metavar="N",
+        help=tr("the newest N lines it said (100)"),
     )
     group.add_argument("--rollback", action="store_true", help=tr("back to what ran before"))
     group.add_argument("--repair", action="store_true", help=tr("mend what a power cut left; start it again"))
     group.add_argument("--prune", type=positive, metavar="N", help=tr("remove all but the N newest releases"))
-    group.add_argument("--events", type=Path, metavar="DIR", help=tr("bring records and pictures home to DIR"))
-    group.add_argument("--bench", action="store_true", help=tr("measure there (imago bench; the service pauses)"))
+    group.add_argument(
+        "--events", type=Path, metavar="DIR", help=tr("bring records and pictures home to DIR")
+    )
+    group.add_argument(
+        "--bench", action="store_true", help=tr("measure there (imago bench; the service pauses)")
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,7 +103,9 @@ def main(argv: Sequence[str]) -> int:
     from imago.deploy.push.ssh import Ssh, Target
 
     if not args.root.startswith("/") or "\0" in args.root:
-        raise InputError("--root {path} is no folder on the board; expected for example /opt/imago", path=args.root)
+        raise InputError(
+            "--root {path} is no folder on the board; expected for example /opt/imago", path=args.root
+        )
     target = Target(args.host, args.port, args.identity, args.ssh_config)
     with Ssh(target) as ssh:
         remote = Remote(ssh, args.root, systemd=not args.no_systemd, say=lambda text: out.say(f"· {text}"))
@@ -105,8 +121,10 @@ def _action(args: argparse.Namespace) -> str:
     chosen += [name for name in ("events", "prune") if getattr(args, name) is not None]
     chosen += ["push"] if args.bundle is not None else []
     if len(chosen) != 1:
-        raise InputError("give a bundle, or one of --doctor --status --check --logs --rollback --repair --prune "
-                         "--events --bench")  # fmt: skip
+        raise InputError(
+            "give a bundle, or one of --doctor --status --check --logs --rollback --repair --prune --events "
+            "--bench"
+        )
     return chosen[0]
 
 
@@ -173,23 +191,13 @@ def _ask(args: argparse.Namespace, action: str, remote: Remote, out: Output) -> 
 
 
 def _lines(action: str, facts: Mapping[str, Any], host: str) -> list[str]:
-    from imago.edge_runtime.sinks import printable
+    from imago.cli import deploy_text as text
 
     if action == "doctor":
-        return findings_lines(facts, everything=True)
-    if action == "logs":
-        return [printable(str(line)) for line in facts["lines"]]
+        return text.findings_lines(facts, everything=True)
     if action == "status":
-        return status_lines(facts, host)
-    if action == "rollback":
-        return [tr("runs on {host}: {release}", host=host, release=facts["release"])]
-    if action == "check":
-        return [facts.get("warning") or facts.get("reason") or tr("well: {release}", release=facts["release"])]
-    if action == "repair":
-        return [*facts["mended"]] or [tr("nothing had to be mended")]
-    if action == "prune":
-        return [tr("removed: {n} releases, {m} environments", n=len(facts["releases"]), m=len(facts["envs"]))]
-    return [tr("p50 {us:.0f} µs on {host}", us=facts["bench"]["p50_us"], host=host)]
+        return text.status_lines(facts, host)
+    return text.LINES[action](facts, host)
 
 
 def _tell_findings(out: Output, report: Mapping[str, Any]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from imago.edge_runtime.messages import tr
+from imago.edge_runtime.sinks import printable
 
 MARKS = {"ok": "✓", "note": "·", "warning": "!", "problem": "✗"}
 
@@ -17,7 +18,7 @@ def findings_lines(report: Mapping[str, Any], *, everything: bool = False) -> li
         level = finding.get("level", "note")
         if everything or level in ("warning", "problem") or finding.get("check") == "board.model":
             remedy = f" → {finding['remedy']}" if finding.get("remedy") and level != "ok" else ""
-            lines.append(_plain(f"{MARKS.get(level, '·')} {finding.get('text', '')}{remedy}"))
+            lines.append(printable(f"{MARKS.get(level, '·')} {finding.get('text', '')}{remedy}"))
     return lines
 
 
@@ -43,8 +44,39 @@ def status_lines(facts: Mapping[str, Any], host: str) -> list[str]:
                         name=previous["name"], release=previous["release"]))  # fmt: skip
     if facts.get("signed_only"):
         lines.append(tr("  takes signed bundles only"))
-    return [_plain(line) for line in lines]
+    return [printable(line) for line in lines]
 
 
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+def _logs(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [printable(str(line)) for line in facts["lines"]]
+
+
+def _rollback(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [tr("runs on {host}: {release}", host=host, release=facts["release"])]
+
+
+def _check(facts: Mapping[str, Any], host: str) -> list[str]:
+    words = facts.get("warning") or facts.get("reason") or tr("well: {release}", release=facts["release"])
+    return [printable(words)]
+
+
+def _repair(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [printable(str(line)) for line in facts["mended"]] or [tr("nothing had to be mended")]
+
+
+def _prune(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [tr("removed: {n} releases, {m} environments", n=len(facts["releases"]), m=len(facts["envs"]))]
+
+
+def _bench(facts: Mapping[str, Any], host: str) -> list[str]:
+    return [tr("p50 {us:.0f} µs on {host}", us=float(facts["bench"]["p50_us"]), host=host)]
+
+
+LINES: dict[str, Callable[[Mapping[str, Any], str], list[str]]] = {
+    "logs": _logs,
+    "rollback": _rollback,
+    "check": _check,
+    "repair": _repair,
+    "prune": _prune,
+    "bench": _bench,
+}

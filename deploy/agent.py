@@ -1,7 +1,8 @@
 """The board's program as one file: ``python -m imago.deploy.agent agent.pyz`` writes it.
 
-A zip archive that Python runs (PEP 441), made from ``deploy/board`` and the modules of ``edge_runtime`` that it
-uses; standard library only, for Python 3.11 and newer. The same modules, so that a bundle or a doctor's word
+A zip archive that Python runs (PEP 441), made from ``deploy/board`` and the modules of ``edge_runtime`` that
+it uses; standard library only, for Python 3.11 and newer.
+The same modules, so that a bundle or a doctor's word
 is read in one way on both sides.
 """
 

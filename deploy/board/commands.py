@@ -14,6 +14,7 @@ from imago.deploy.board.layout import Root, read_json, write_state
 from imago.deploy.board.releases import Item
 from imago.deploy.board.say import say, step
 from imago.deploy.board.service import Service, service
+from imago.deploy.board.wheelhouse import wheels_in
 from imago.edge_runtime.bundle.archive import read_manifest, sha256_of
 from imago.edge_runtime.bundle.manifest import Manifest
 from imago.edge_runtime.errors import DeployError, InputError
@@ -81,6 +82,8 @@ def apply(args: argparse.Namespace) -> int:
     if not isinstance(job, dict):
         raise DeployError("nothing was pushed to this board that could be applied; push again")
     manifest = Manifest.from_bytes(job["manifest"].encode())
+    if args.release not in (None, releases.release_name(manifest, _wanted(job, manifest).digest())):
+        raise DeployError("somebody else has pushed to this board in between; push again")
     files = {name: root / "store" / sha256 for name, sha256, _ in job["wheels"]}
     wanted = _wanted(job, manifest)
     lost = [] if envs.ready(root, wanted.digest()) else [n for n, p in files.items() if not p.is_file()]
@@ -224,8 +227,8 @@ def execute(args: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": doctor, "plan": plan, "receive": receive, "apply": apply, "up": up, "install": install,
     "release": release, "switch": switch, "check": check, "rollback": rollback, "status": status,
-    "logs": logs, "events": events, "fetch": fetch, "bench": bench, "repair": repair, "prune": prune, "settle": settle, "supervise": supervised,
-    "exec": execute,
+    "logs": logs, "events": events, "fetch": fetch, "bench": bench, "repair": repair,
+    "prune": prune, "settle": settle, "supervise": supervised, "exec": execute,
 }  # fmt: skip
 
 
@@ -238,12 +241,13 @@ def _release_and_switch(
     name, new = make()
     done = update.switch(root, name, _service(args), args.timeout)
     changed = done.changed or made or new
+    releases.prune(root, args.keep)  # an SD card is small
     say("result", **{**done.to_dict(), "env": env, "installed": made, "changed": changed})
     return 0
 
 
 def _install(args: argparse.Namespace, root: Root, extras: tuple[str, ...]) -> tuple[str, bool]:
-    files = envs.wheels_in(_given(args.wheels, "--wheels"))
+    files = wheels_in(_given(args.wheels, "--wheels"))
     wanted = envs.Wanted({n: sha256_of(p) for n, p in files.items()}, extras, args.online)
     done = envs.install(root, wanted, files)
     _keep_agent(root)

@@ -49,7 +49,9 @@ def snapshot(root: Root) -> list[list[Any]]:
 
 def send(root: Root, names: Any) -> None:
     """Write the files one behind the other, after a line with their sizes; -1: it is gone (the quota)."""
-    known = isinstance(names, list) and all(isinstance(n, str) and (n == FILE or CROP.fullmatch(n)) for n in names)
+    known = isinstance(names, list) and all(
+        isinstance(n, str) and (n == FILE or CROP.fullmatch(n)) for n in names
+    )
     if not known or len(names) > BATCH:
         raise InputError("the plan cannot be read ({reason})", reason="names")
     with ExitStack() as stack:
@@ -73,7 +75,16 @@ def measure(root: Root, service: Service) -> dict[str, Any]:
     if name is None:
         raise DeployError("nothing is deployed on this board yet")
     folder = root.release(name).resolve()
-    words = [str(python_of(folder / "env")), "-I", "-m", "imago.cli.main", "bench", str(folder), "--json", "-"]
+    words = [
+        str(python_of(folder / "env")),
+        "-I",
+        "-m",
+        "imago.cli.main",
+        "bench",
+        str(folder),
+        "--json",
+        "-",
+    ]
     step("bench", tr("measuring on the board; the service pauses meanwhile"))
     service.pause()
     try:

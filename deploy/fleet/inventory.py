@@ -119,9 +119,9 @@ def _options(facts: Mapping[str, Any]) -> Iterator[str]:
     for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
         words = iter(shlex.split(str(facts.get(name) or "")))
         for word in words:
-            if word in ("-o", "-J", "-F"):
+            if word in ("-o", "-J"):
                 value = next(words, "")
-                yield {"-o": value, "-J": f"ProxyJump={value}", "-F": f"Include={value}"}[word]
+                yield value if word == "-o" else f"ProxyJump={value}"
             elif word.startswith("-o"):
                 yield word[2:]
 

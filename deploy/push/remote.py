@@ -1,4 +1,4 @@
-"""Calling the agent on the board: started by its own Python from memory, sent only when it is not there yet."""
+"""Calling the agent on the board: run by its own Python from memory, sent only when it is not there yet."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from imago.deploy.agent import agent_bytes, agent_digest
 from imago.deploy.push.ssh import FAILED, Call, Ssh, failure
 from imago.edge_runtime.errors import DeployError, GateError, ImagoError
 from imago.edge_runtime.messages import language, tr
+from imago.edge_runtime.sinks import printable
 
 # Runs on any Python 3: says what is in the way, asks for the agent where the board's is another one, and
 # turns into it. From memory (memfd), so that nothing is written before the doctor has spoken.
@@ -111,7 +112,7 @@ class Remote:
     def _checked(self, answer: Answer, call: Call) -> Answer:
         if answer.result.get("event") == "error":
             reason = str(answer.result.get("text", ""))[:1000]
-            raise (GateError if answer.code == NO else DeployError)("{reason}", reason=_plain(reason))
+            raise (GateError if answer.code == NO else DeployError)("{reason}", reason=printable(reason))
         if answer.code not in (OK, NO):
             raise self._no_answer(answer.code, call.said)
         return answer
@@ -150,8 +151,8 @@ class Remote:
             return
         if word.startswith("old "):
             raise DeployError(
-                "{host} has Python {version}, imago needs 3.11 or newer: write a current image of Raspberry Pi "
-                "OS (bookworm or trixie, 64-bit) to its card",
+                "{host} has Python {version}, imago needs 3.11 or newer: write a current 64-bit image of "
+                "Raspberry Pi OS (bookworm or trixie) to its card",
                 host=host,
                 version=word[4:][:20],
             )
@@ -174,7 +175,7 @@ class Remote:
         if code == 127 or "not found" in said:
             return DeployError("{host} has no python3; on the board: sudo apt install python3", host=host)
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        reason = _plain(lines[-1][:300]) if lines else tr("exit code {code}", code=code)
+        reason = printable(lines[-1][:300]) if lines else tr("exit code {code}", code=code)
         return DeployError("the agent on {host} failed: {reason}", host=host, reason=reason)
 
     def _no_sudo(self) -> DeployError:
@@ -212,15 +213,10 @@ def _events(stream: IO[bytes], host: str) -> Iterator[dict[str, Any]]:
             yield event
 
 
-def _plain(text: str) -> str:
-    """A board's words cannot move the cursor of the one who reads them."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def _ask_on_terminal() -> str:
     if not sys.stdin.isatty():
         raise DeployError(
-            "sudo on the board asks for a password; run this in a terminal, allow sudo without one, or log in "
-            "as root"
+            "sudo on the board asks for a password; run this in a terminal, allow sudo without one, or log "
+            "in as root"
         )
     return getpass.getpass(tr("sudo password on the board: "))

@@ -51,10 +51,10 @@ class Source:
     def __init__(self, bundle: Path, manifest: Manifest, wheels: Mapping[str, Path]) -> None:
         self._bundle = bundle
         self._members = {m.sha256: name for name, m in manifest.members.items()}
-        self._wheels = {sha256_of(path): path for path in wheels.values()}
-        self.wheels = [[name, sha256_of(path), path.stat().st_size] for name, path in sorted(wheels.items())]
+        self.wheels = [(name, sha256_of(path), path.stat().st_size) for name, path in sorted(wheels.items())]
         self.sizes = {m.sha256: m.size for m in manifest.members.values()}
-        self.sizes |= {str(sha): int(size) for _, sha, size in self.wheels}
+        self.sizes |= {sha: size for _, sha, size in self.wheels}
+        self._wheels = {sha: wheels[name] for name, sha, _ in self.wheels}
 
     def pieces(self, sha256: str, offset: int) -> Iterator[bytes]:
         """The bytes from ``offset`` on."""
@@ -112,7 +112,8 @@ def push(
                 raise
             remote.say(tr("the connection broke; going on where it stopped"))
     assert plan is not None  # noqa: S101  the loop ends with it, or raises
-    answer = remote.command("apply", "--timeout", str(options.timeout_s))
+    release = str(plan.result["release"])
+    answer = remote.command("apply", "--timeout", str(options.timeout_s), "--release", release)
     reused = sum(source.sizes.values()) - sent
     return Pushed(answer.result, _report(plan), sent, max(0, reused))
 

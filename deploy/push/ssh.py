@@ -208,11 +208,17 @@ REASONS: tuple[tuple[str, str], ...] = (
         "{host} refused the key or the password ({detail}); try by hand: ssh {host}",
     ),
     (r"Could not resolve hostname", "there is no {host} in this network; is the board on, the name right?"),
-    (r"Connection refused", "{host} is there, but takes no ssh connections; switch ssh on: sudo raspi-config"),
+    (
+        r"Connection refused",
+        "{host} is there, but takes no ssh connections; switch ssh on: sudo raspi-config",
+    ),
     (
         r"Connection timed out|No route to host|Network is unreachable|Operation timed out",
         "{host} does not answer; is the board on, and in the same network?",
     ),
     (r"UNPROTECTED PRIVATE KEY FILE", "others can read your key: chmod 600 its file ({host} was not asked)"),
-    (r"Bad owner or permissions on (\S+)", "ssh refuses {detail}: it must be yours alone ({host} was not asked)"),
+    (
+        r"Bad owner or permissions on (\S+)",
+        "ssh refuses {detail}: it must be yours alone ({host} was not asked)",
+    ),
 )

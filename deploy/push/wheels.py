@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imago.deploy.board.envs import wheels_in
+from imago.deploy.board.wheelhouse import wheels_in
 
 
 @contextmanager

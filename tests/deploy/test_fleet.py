@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 import kit_support
-from broker import until
-from onnx_models import lenet
-from sshd_support import SshBoard
+import push_support
+from push_support import Board
 from support import ROOT, imago
 
 PROGRAMS = Path(sys.executable).parent
@@ -30,19 +29,18 @@ class Fleet:
     """A folder from ``imago fleet init`` with an inventory of two boards."""
 
     folder: Path
-    boards: list[SshBoard]
+    boards: dict[str, Board]
 
     def write(self, **more: object) -> None:
         """The inventory; ``more`` are variables of the group."""
         group = {
             "ansible_python_interpreter": sys.executable,
-            "imago_python": sys.executable,
             "imago_become": False,
             "imago_systemd": False,
             "imago_timeout": 40,
             **more,
         }
-        hosts = {board.name: board.facts() for board in self.boards}
+        hosts = {name: facts(board) for name, board in self.boards.items()}
         (self.folder / "inventory.yml").write_text(json.dumps({"imago": {"hosts": hosts, "vars": group}}))
 
     def play(self, book: str, *flags: str) -> tuple[dict[str, dict[str, int]], str, int]:
@@ -84,54 +82,60 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def bundle(folder: Path, name: str, *flags: str, seed: int = 0) -> Path:
-    """A bundle that looks at synthetic pictures, five a second."""
-    lenet(folder / f"{name}.onnx", seed=seed)
-    out = folder / f"{name}.imago"
-    done = imago("bundle", str(folder / f"{name}.onnx"), "-o", str(out), "--name", name, *flags)
-    assert done.returncode == 0, done.stderr
-    return out
+def facts(board: Board) -> dict[str, object]:
+    """A board's variables in the inventory."""
+    options = {
+        "UserKnownHostsFile": board.folder / "known_hosts", "GlobalKnownHostsFile": os.devnull,
+        "HostKeyAlias": "board", "IdentitiesOnly": "yes", "IdentityAgent": "none",
+    }  # fmt: skip
+    return {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": board.port,
+        "ansible_user": getpass.getuser(),
+        "ansible_ssh_private_key_file": str(board.folder / "key"),
+        "ansible_ssh_common_args": " ".join(f"-o {key}={value}" for key, value in options.items()),
+        "ansible_remote_tmp": str(board.folder / "tmp"),
+        "imago_python": str(board.folder / "bin" / "python3"),
+        "imago_root": str(board.root),
+        "imago_page": f"http://127.0.0.1:{board.web}",
+    }
 
 
-GOOD = ("--source", "synthetic", "--fps", "5", "--realtime", "--motion", "off")
-BAD = ("--source", "/nowhere/video.mp4")
+def bundle(fleet: Fleet, name: str, **more: Any) -> tuple[Path, str]:
+    """A bundle in the fleet's folder, and its release; each board has its own port for the page."""
+    path = fleet.folder / f"{name}.imago"
+    return path, push_support.bundle(path, 8080, **more)
+
+
+def running(rows: dict[str, dict[str, Any]]) -> set[tuple[str, str]]:
+    """Releases without their environments, and how they are."""
+    return {(row["release"].rpartition("-")[0], row["state"]) for row in rows.values()}
 
 
 @pytest.fixture
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two boards that have never seen imago; one environment serves both."""
+    push_support.need_sshd()
     kit = kit_support.shared_kit(tmp_path_factory)
     base = tmp_path_factory.mktemp("f")
+    (base / "envs").mkdir()
     done = imago("fleet", "init", str(base / "fleet"))
     assert done.returncode == 0, done.stderr
     shutil.copytree(kit, base / "fleet" / "kit")
     with ExitStack() as stack:
-        boards = [stack.enter_context(SshBoard(base, name)) for name in ("trap-1", "trap-2")]
-        for board in boards:
-            stack.callback(stop_program, board)
-            (board.root / "board.json").write_text(json.dumps({"web": f"localhost:{board.page}"}))
+        boards = {name: Board(base / name) for name in ("trap-1", "trap-2")}
+        for board in boards.values():
+            stack.callback(board.close)
+            board.root.mkdir()
+            (board.root / "envs").symlink_to(base / "envs")
+            (board.root / "board.json").write_text(json.dumps({"web": f"localhost:{board.web}"}))
+            board.start()
         yield Fleet(base / "fleet", boards)
-
-
-def stop_program(board: SshBoard) -> None:
-    """End the supervisor that this board's agent started, and with it the program."""
-    try:
-        keeper = int(json.loads((board.root / "run" / "supervisor.json").read_text())["pid"])
-        os.kill(keeper, signal.SIGTERM)
-    except (OSError, ValueError, KeyError):
-        return
-    until(lambda: not Path(f"/proc/{keeper}").exists() or "Z" in state_of(keeper))
-
-
-def state_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
 
 
 def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     """The whole life of a fleet: first install, nothing to do, update, an update that fails, rollback."""
-    kit, first = str(fleet.folder / "kit"), bundle(fleet.folder, "first", *GOOD)
+    kit, (first, first_release) = str(fleet.folder / "kit"), bundle(fleet, "first")
     fleet.write(imago_kit=kit, imago_bundle=str(first))
     nothing, code = fleet.status()
     assert (nothing["trap-1"]["state"], code) == ("unreachable", 1) or nothing["trap-1"]["state"] == "empty"
@@ -141,14 +145,14 @@ def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     assert {name: row["failed"] for name, row in recap.items()} == {"trap-1": 0, "trap-2": 0}
     rows, code = fleet.status("--expect", str(first))
     assert code == 0, rows
-    assert {row["bundle"] for row in rows.values()} == {"first"}
-    assert all(row["state"] == "well" and row["frames"] > 0 for row in rows.values())
+    assert running(rows) == {(first_release, "well")}
+    assert all(row["frames"] > 0 for row in rows.values())
 
     recap, said, code = fleet.play("update.yml")
     assert code == 0, said
     assert [row["changed"] for row in recap.values()] == [0, 0], said
 
-    second = bundle(fleet.folder, "second", *GOOD, seed=1)
+    second, second_release = bundle(fleet, "second", seed=1)
     fleet.write(imago_kit=kit, imago_bundle=str(second))
     rows, code = fleet.status("--expect", str(second))
     assert code == 1  # well, but not what was asked for
@@ -159,7 +163,7 @@ def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     releases = {row["release"]: row["previous"] for row in rows.values()}
     assert len(releases) == 1
 
-    bad = bundle(fleet.folder, "bad", *BAD, seed=2)
+    bad, _ = bundle(fleet, "bad", seed=2, source="/nowhere/video.mp4")
     fleet.write(imago_kit=kit, imago_bundle=str(bad), imago_timeout=8)
     recap, said, code = fleet.play("update.yml")
     assert code != 0
@@ -168,12 +172,12 @@ def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     assert "does not work on the board" in said
     assert "runs again" in said
     rows, _ = fleet.status()
-    assert {row["bundle"]: row["state"] for row in rows.values()} == {"second": "well"}
+    assert running(rows) == {(second_release, "well")}
 
     recap, said, code = fleet.play("rollback.yml")
     assert code == 0, said
     rows, _ = fleet.status()
-    assert {row["bundle"]: row["state"] for row in rows.values()} == {"first": "well"}
+    assert running(rows) == {(first_release, "well")}
     wanted = next(iter(rows.values()))["release"]
     recap, said, code = fleet.play("rollback.yml", "-e", f"imago_release={wanted}")
     assert [row["changed"] for row in recap.values()] == [0, 0], said
@@ -181,7 +185,7 @@ def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     by_page, code = fleet.status("--via", "page")
     assert code == 0
     assert all(row["frames"] > 0 for row in by_page.values())
-    fleet.boards[1].stop()
+    fleet.boards["trap-2"].stop()
     rows, code = fleet.status("--timeout", "10")
     assert code == 1
     assert (rows["trap-1"]["state"], rows["trap-2"]["state"]) == ("well", "unreachable")
