@@ -56,7 +56,8 @@ def init(argv: Sequence[str]) -> int:
     files, out = write_playbook(args.folder), Output(args.json)
     out.say(
         tr(
-            "{folder}: write your boards into inventory.yml, then: ansible-playbook -i inventory.yml update.yml",
+            "{folder}: write your boards into inventory.yml, then: ansible-playbook -i inventory.yml "
+            "update.yml",
             folder=args.folder,
         )
     )
@@ -75,6 +76,8 @@ def status(argv: Sequence[str]) -> int:
     if args.broker is not None:
         broker = parse_mqtt(args.broker, ca=args.mqtt_ca, credentials=args.mqtt_credentials)
     options = FleetOptions(args.via, args.at_once, args.timeout, broker)
+    if args.expect is not None and args.via != "ssh":
+        raise InputError("--expect needs --via ssh: only the agent knows which release runs")
     wanted = _release(args.expect)
     boards = read_inventory(args.inventory, args.limit)
     with Progress(len(boards), tr("asking boards")) as bar:
@@ -99,7 +102,8 @@ def _status_parser() -> argparse.ArgumentParser:
     default = FleetOptions()
     p = Parser(
         "fleet status",
-        "Ask every board of an Ansible inventory what it runs and how it is; exit code 1 where one is not well.",
+        "Ask every board of an Ansible inventory what it runs and how it is; exit code 1 where one is not "
+        "well.",
         (
             "imago fleet status inventory.yml",
             "imago fleet status inventory.yml --expect insects.imago --json - | jq .boards",

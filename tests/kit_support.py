@@ -66,3 +66,15 @@ def install(kit: Path, venv: Path, *, python: str = sys.executable) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return venv / "bin"
+
+
+_SHARED: list[Path] = []
+
+
+def shared_kit(factory: pytest.TempPathFactory) -> Path:
+    """One kit for this computer for all test files of a session."""
+    if not _SHARED:
+        folder = factory.mktemp("kits") / "kit"
+        make_kit(folder, "--os", "this", "--camera", "none")
+        _SHARED.append(folder)
+    return _SHARED[0]

@@ -1,4 +1,4 @@
-"""Asking many boards how they are: their agents over ssh, their live pages, or the broker that they talk to."""
+"""Asking many boards how they are: their agents over ssh, their live pages, or the broker they talk to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from imago.deploy.fleet.inventory import Board
 from imago.deploy.fleet.state import NOT_WELL, WELL, BoardState, away, from_agent
@@ -96,7 +96,7 @@ def over_page(board: Board, *, timeout_s: float) -> BoardState:
     address = urlsplit(board.page if board.page else f"http://{board.host}:8080")
     if address.scheme not in ("http", "https") or not address.hostname:
         raise InputError("{page} is no page's address; expected http://HOST:PORT", page=board.page)
-    get = partial(_get, address.scheme, address.hostname, address.port, timeout_s)
+    get = partial(_get, address, timeout_s)
     try:
         code, health = get("/healthz", None)
     except (OSError, http.client.HTTPException) as error:
@@ -121,10 +121,9 @@ def over_page(board: Board, *, timeout_s: float) -> BoardState:
     )
 
 
-def _get(
-    scheme: str, host: str, port: int | None, timeout_s: float, path: str, token: str | None
-) -> tuple[int, dict[str, Any]]:
-    if scheme == "https":
+def _get(address: SplitResult, timeout_s: float, path: str, token: str | None) -> tuple[int, dict[str, Any]]:
+    host, port = address.hostname or "", address.port
+    if address.scheme == "https":
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             host, port, timeout=timeout_s, context=ssl.create_default_context()
         )

@@ -55,7 +55,9 @@ class Board:
 
 
 def read_inventory(path: Path, limit: str | None = None) -> list[Board]:
-    """The boards in ``path``, by name; limit: only this host or group. Raises InputError, MissingDependency."""
+    """The boards in ``path``, by name; limit: only this host or group.
+
+    Raises InputError, or MissingDependency where nothing is installed that reads it."""
     if not path.is_file():
         raise InputError("no such file or folder: {path}", path=path)
     if path.stat().st_size > MAX_BYTES:
@@ -117,9 +119,9 @@ def _options(facts: Mapping[str, Any]) -> Iterator[str]:
     for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
         words = iter(shlex.split(str(facts.get(name) or "")))
         for word in words:
-            if word in ("-o", "-J", "-F"):
+            if word in ("-o", "-J"):
                 value = next(words, "")
-                yield {"-o": value, "-J": f"ProxyJump={value}", "-F": f"Include={value}"}[word]
+                yield value if word == "-o" else f"ProxyJump={value}"
             elif word.startswith("-o"):
                 yield word[2:]
 

@@ -81,11 +81,13 @@ class Userland:
         board: str | Board = "pi4",
         env: Mapping[str, str] | None = None,
         counter: Path | None = None,
+        network: bool = True,
         timeout: float = 600,
     ) -> subprocess.CompletedProcess[str]:
         """Run ``command`` on ``board``, in the folder ``share``, which it sees as /share (its only place to
         leave something). /share/site, where there is one, is on Python's path. counter: a folder that it sees
-        as /opt/count, together with x86 libraries (see ``instructions``)."""
+        as /opt/count, together with x86 libraries (see ``instructions``).
+        network: False: not even localhost."""
         board = BOARDS[board] if isinstance(board, str) else board
         inside = {
             "PATH": "/usr/bin:/bin",
@@ -110,7 +112,17 @@ class Userland:
         Path(outside["SCRATCH"]).mkdir(exist_ok=True)
         words = [f"{key}={value}" for key, value in inside.items()]
         return subprocess.run(
-            [*(FIXED if counter else ()), *NAMESPACES, "sh", "-c", ENTER, "sh", *words, *command],
+            [
+                *(FIXED if counter else ()),
+                *NAMESPACES,
+                *(() if network else ("--net",)),
+                "sh",
+                "-c",
+                ENTER,
+                "sh",
+                *words,
+                *command,
+            ],
             env=outside,
             capture_output=True,
             text=True,

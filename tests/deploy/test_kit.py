@@ -30,9 +30,7 @@ FLAGS = ("--os", "this", "--camera", "none")
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("kits") / "kit"
-    kit_support.make_kit(folder, *FLAGS)
-    return folder
+    return kit_support.shared_kit(tmp_path_factory)
 
 
 @pytest.fixture
