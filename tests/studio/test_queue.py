@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,14 @@ from imago.studio.jobs.queue import Queue
 
 from picture_support import striped_folders
 from studio_support import until
+from support import ROOT
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / ".dev"))  # workers run this checkout's code
     (tmp_path / "jobs").mkdir()
-    yield tmp_path / "jobs"
+    return tmp_path / "jobs"
 
 
 def status(queue: Queue, number: int) -> str:
@@ -30,9 +31,11 @@ def status(queue: Queue, number: int) -> str:
 
 
 def wait(queue: Queue, number: int, *wanted: str) -> Job:
-    until(lambda: status(queue, number) in wanted)
+    ended = ("done", "failed", "stopped")
+    until(lambda: status(queue, number) in (*wanted, *ended))
     job = queue.get(number)
     assert job is not None
+    assert job.status in wanted, (job.status, job.failure)
     return job
 
 
@@ -106,7 +109,7 @@ def test_a_stopped_job_makes_way_and_a_paused_one_does_not(folder: Path, tmp_pat
 
 def test_closing_interrupts_and_the_next_studio_goes_on(folder: Path, tmp_path: Path) -> None:
     queue = Queue(folder)
-    made = queue.add("draw", "a", {"out": str(tmp_path / "a"), "per_class": 120, "size": 120})
+    made = queue.add("draw", "a", {"out": str(tmp_path / "a"), "per_class": 40, "size": 96})
     until(lambda: (made.folder / STATE).exists())
     queue.close()
     assert not (tmp_path / "a").exists()
