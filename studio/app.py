@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -33,7 +34,7 @@ from imago.studio.jobs.queue import Queue
 from imago.studio.language import HTML, greet, listen
 from imago.studio.options import StudioOptions
 from imago.studio.registry import addresses
-from imago.studio.shell import Shell, complain
+from imago.studio.shell import Shell, complain, expected
 from imago.studio.workspace import Workspace
 
 STATIC = Path(__file__).parent / "static"
@@ -84,6 +85,7 @@ def build(studio: Studio) -> FastAPI:
     listen()
     ui.add_head_html(HEAD, shared=True)
     nicegui_app.on_exception(complain)
+    logging.getLogger("nicegui").addFilter(expected)
     ui.run_with(
         application,
         root=_page(studio),

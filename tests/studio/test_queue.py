@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,14 @@ from imago.studio.jobs.queue import Queue
 
 from picture_support import striped_folders
 from studio_support import until
+from support import ROOT
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / ".dev"))  # workers run this checkout's code
     (tmp_path / "jobs").mkdir()
-    yield tmp_path / "jobs"
+    return tmp_path / "jobs"
 
 
 def status(queue: Queue, number: int) -> str:
@@ -30,9 +31,11 @@ def status(queue: Queue, number: int) -> str:
 
 
 def wait(queue: Queue, number: int, *wanted: str) -> Job:
-    until(lambda: status(queue, number) in wanted)
+    ended = ("done", "failed", "stopped")
+    until(lambda: status(queue, number) in (*wanted, *ended))
     job = queue.get(number)
     assert job is not None
+    assert job.status in wanted, (job.status, job.failure)
     return job
 
 
@@ -69,7 +72,7 @@ def test_what_failed_says_why_in_both_languages(
 def test_a_process_that_dies_is_noticed(folder: Path, tmp_path: Path) -> None:
     queue = Queue(folder)
     made = queue.add("draw", "a", {"out": str(tmp_path / "a"), "per_class": 500, "size": 200})
-    until(lambda: (made.folder / STATE).exists())
+    until((made.folder / STATE).exists)
     queue._processes[made.number].kill()
     failed = wait(queue, made.number, "failed")
     assert "out of memory" in failed.failure
@@ -79,7 +82,7 @@ def test_a_process_that_dies_is_noticed(folder: Path, tmp_path: Path) -> None:
 def test_a_job_goes_on_without_its_studio_and_is_found_again(folder: Path, tmp_path: Path) -> None:
     first = Queue(folder)
     made = first.add("draw", "a", {"out": str(tmp_path / "a"), "per_class": 40, "size": 96})
-    until(lambda: (made.folder / STATE).exists())
+    until((made.folder / STATE).exists)
     process = first._processes.pop(made.number)  # the first studio is gone, without a word
     second = Queue(folder)
     assert status(second, made.number) in ("running", "done")
@@ -92,7 +95,7 @@ def test_a_stopped_job_makes_way_and_a_paused_one_does_not(folder: Path, tmp_pat
     big = {"per_class": 3000, "size": 200}
     one = queue.add("draw", "a", {"out": str(tmp_path / "a"), **big})
     two = queue.add("draw", "b", {"out": str(tmp_path / "b"), "per_class": 7, "size": 16})
-    until(lambda: (one.folder / STATE).exists())
+    until((one.folder / STATE).exists)
     queue.wish(one.number, "pause")
     wait(queue, one.number, "paused")
     assert status(queue, two.number) == "queued"
@@ -106,8 +109,8 @@ def test_a_stopped_job_makes_way_and_a_paused_one_does_not(folder: Path, tmp_pat
 
 def test_closing_interrupts_and_the_next_studio_goes_on(folder: Path, tmp_path: Path) -> None:
     queue = Queue(folder)
-    made = queue.add("draw", "a", {"out": str(tmp_path / "a"), "per_class": 120, "size": 120})
-    until(lambda: (made.folder / STATE).exists())
+    made = queue.add("draw", "a", {"out": str(tmp_path / "a"), "per_class": 40, "size": 96})
+    until((made.folder / STATE).exists)
     queue.close()
     assert not (tmp_path / "a").exists()
     again = Queue(folder)
