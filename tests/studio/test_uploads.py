@@ -209,7 +209,11 @@ def test_other_addresses_need_the_token(tmp_path: Path, browser: Browser) -> Non
     token = "a long enough token"  # noqa: S105
     with Studio(tmp_path / "w", "--host", "0.0.0.0", IMAGO_STUDIO_TOKEN=token) as studio:  # noqa: S104
         assert f"#token={quote(token)}" in studio.address
-        for path, method in (("/", "GET"), ("/api/upload/begin?name=x", "POST"), ("/static/studio.js", "GET")):
+        for path, method in (
+            ("/", "GET"),
+            ("/api/upload/begin?name=x", "POST"),
+            ("/static/studio.js", "GET"),
+        ):
             status, headers, _ = studio.ask(path, b"", method)
             assert status == 401, path
         status, headers, _ = studio.ask("/", Accept="text/html")

@@ -40,7 +40,7 @@ from imago.train.models.summary import layer_table
 from imago.train.run import Run
 
 from picture_support import striped_folders
-from support import imago
+from support import ROOT, imago
 
 
 def lenet() -> Net:
@@ -347,3 +347,18 @@ def test_it_prunes_where_the_wiring_allows(run: Path, tmp_path: Path) -> None:
     shape = (config.channels, config.height, config.width)
     whole = Run.load(run).load_module(run)
     assert totals(layer_table(module, shape))[1] <= 0.6 * totals(layer_table(whole, shape))[1]
+
+
+@pytest.mark.parametrize("page", ["lesson.md", "lesson.zh-CN.md"])
+def test_the_lessons_program_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    program = text.split("```python\n")[1].split("```")[0]
+    lines = [line for line in program.splitlines() if not line.startswith("net.train(")]
+    assert len(lines) == len(program.splitlines()) - 1
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    exec("\n".join(lines), scope)  # noqa: S102 - our own documentation
+    net = scope["net"]
+    assert isinstance(net, Net)
+    assert [row.type for row in net.table()][:3] == ["MaxPool", "Conv2D", "Conv2D"]
+    assert read_plan(tmp_path / "mine.json") == net.plan
