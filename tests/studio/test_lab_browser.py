@@ -20,7 +20,7 @@ from studio_support import Studio, tiny_set, until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-PAGES = ("lesson", "pixels", "weights", "convolution", "lenet", "builder")
+PAGES = ("lesson", "pixels", "weights", "convolution", "lenet", "builder", "baselines")
 # Names, units and program text that stay as they are in Chinese.
 LATIN = re.compile(
     r"imago|English|LeNet\S*|ReLU|Softmax|softmax|Conv2D|MaxPool|AvgPool|GlobalAvgPool|BatchNorm|Dropout|Flatten|"
@@ -212,6 +212,17 @@ def test_the_tour_leads_from_station_to_station(browser: Browser, studio: Studio
     until(lambda: "/lab/pixels" in studio.choices().get("notes", {}).get("/lab/lesson", []))
 
 
+def test_a_network_beside_what_came_before(browser: Browser, studio: Studio, built: dict[str, Any]) -> None:
+    with a_page(browser) as page:
+        settled(page, f"{studio.url}/lab/baselines")
+        page.click("#compare")
+        page.locator("tbody tr").nth(3).wait_for(timeout=200_000)
+        names = page.locator("tbody th").all_inner_texts()
+        assert set(names) == {"k nearest neighbours", "linear SVM", "random forest", "b-mine--b"}
+        shares = [float(text.split()[0]) for text in page.locator("tbody td:nth-child(3)").all_inner_texts()]
+        assert shares == sorted(shares, reverse=True)
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_every_page_is_accessible_and_within_the_screen(
     browser: Browser, studio: Studio, built: dict[str, Any], size: tuple[int, int]
@@ -242,5 +253,15 @@ def test_every_page_is_whole_in_chinese(browser: Browser, studio: Studio, built:
             if name == "lenet":
                 page.locator("#stages .lab-stage").nth(3).wait_for()
             left = set(re.findall(r"[A-Za-z][A-Za-z'-]{2,}", LATIN.sub(" ", page.evaluate(TEXT))))
-            known = {"bee", "beetle", "ladybird", "Conv", "Gemm", "BatchNormalization", "mine"}
+            known = {
+                "bee",
+                "beetle",
+                "ladybird",
+                "Conv",
+                "Gemm",
+                "BatchNormalization",
+                "mine",
+                "Language",
+                "WebSocket",
+            }
             assert left <= known, (name, left)
