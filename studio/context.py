@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,11 +37,12 @@ class Studio:
 
 @dataclass
 class Context:
-    """One page that one visitor has open. path: its address."""
+    """One page that one visitor has open. path: its address. rebuild: fills the page anew."""
 
     studio: Studio
     path: str = "/"
     language: str = field(default_factory=language)
+    rebuild: Callable[[], None] = lambda: None
 
     @property
     def choices(self) -> Choices:
@@ -56,5 +58,5 @@ class Context:
         ui.navigate.to(path)
 
     async def again(self) -> None:
-        """Build this page anew."""
-        await ui.context.client.sub_pages_router.refresh()
+        """Build this page anew, where the visitor is on it."""
+        self.rebuild()

@@ -141,9 +141,9 @@ def inner_values(
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    values = session.run(names, {session.get_inputs()[0].name: tensor})
+    values = [np.asarray(v) for v in session.run(names, {session.get_inputs()[0].name: tensor})]
     kinds = {node.output[0]: node.op_type for node in wanted}
-    return [(name, kinds[name], np.asarray(value)) for name, value in zip(names, values, strict=True)]
+    return [(name, kinds[name], value) for name, value in zip(names, values, strict=True)]
 
 
 def _shows(value: npt.NDArray[np.generic]) -> bool:
@@ -158,7 +158,7 @@ def _coloured(one: F32) -> U8:
     at = share * (len(stops) - 1)
     below = np.minimum(at.astype(int), len(stops) - 2)
     part = (at - below)[..., None]
-    return ((1 - part) * stops[below] + part * stops[below + 1]).astype(np.uint8)
+    return np.asarray((1 - part) * stops[below] + part * stops[below + 1], np.uint8)
 
 
 def enlarge(image: U8, least: int) -> U8:
@@ -185,5 +185,7 @@ def data_url(body: bytes, kind: str = "image/png") -> str:
 
 def spread(layers: Sequence[Layer], count: int) -> list[Layer]:
     """At most ``count`` of them, evenly over the depth."""
-    picked = np.unique(np.linspace(0, len(layers) - 1, min(count, len(layers))).astype(int)) if layers else []
+    if not layers:
+        return []
+    picked = np.unique(np.linspace(0, len(layers) - 1, min(count, len(layers))).astype(int)).tolist()
     return [layers[index] for index in picked]

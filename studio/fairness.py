@@ -18,10 +18,10 @@ def remarks(per_class: Sequence[Mapping[str, Any]], trained: Mapping[str, int]) 
     """per_class: as in ``metrics.json``. trained: class → training pictures ({} where unknown)."""
     judged = [row for row in per_class if row["recall"] is not None]
     found: list[tuple[Tone, str]] = []
-    if len(judged) > 1:
-        found += _gap(judged)
-    found += _imbalance(trained)
     few = [row["label"] for row in judged if row["n"] < FEW]
+    if len(judged) > 1:
+        found += [(tone, text) for tone, text in _gap(judged) if tone != "good" or not few]
+    found += _imbalance(trained)
     if few:
         found.append(
             (

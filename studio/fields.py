@@ -12,7 +12,7 @@ VALUE = "(event) => emit(event.target.value)"
 CHECKED = "(event) => emit(event.target.checked)"
 
 
-def _frame(name: str, label: str, explanation: str) -> tuple[Tag, dict[str, object]]:
+def _frame(name: str, label: str, explanation: str) -> tuple[Tag, dict[str, Any]]:
     """The box around a field, with its label, and the attributes that tie the input to both."""
     made = box("field")
     with made:

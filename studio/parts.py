@@ -109,9 +109,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "",
                         Tag("th" if index == 0 else "td", cell, scope="row" if index == 0 else None)
 
 
-def picture(source: str, alternative: str, classes: str = "") -> Tag:
-    """An image of the studio's own address space or a data URL."""
-    return Tag("img", "", classes, src=source, alt=alternative, loading="lazy", decoding="async")
+def picture(source: str, alternative: str, classes: str = "", **attributes: object) -> Tag:
+    """An image of the studio's own address space or a data URL. alternative: "" for mere decoration."""
+    made = Tag("img", "", classes, src=source, loading="lazy", decoding="async", **attributes)
+    made._props["alt"] = alternative
+    return made
 
 
 def chart(options: dict[str, Any], summary: str, classes: str = "chart") -> ui.echart:

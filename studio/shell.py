@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 
@@ -42,14 +43,21 @@ class Shell:
     def _filler(self, path: str, page: Page) -> Callable[[], None]:
         def fill() -> None:
             ui.page_title(f"{tr(page.title)} · imago")
-            try:
-                page.builder()(Context(self._studio, path))
-            except ImagoError as error:
-                title(tr(page.title))
-                note(str(error), "bad")
-            except ModuleNotFoundError as error:
-                title(tr(page.title))
-                missing(error)
+            holder = box("page")
+            context = Context(self._studio, path)
+
+            def rebuild() -> None:
+                """In place: the visitor stays where they have scrolled to, and keeps the focus."""
+                if not holder.is_deleted:
+                    holder.clear()
+                    with holder:
+                        _build(page, context)
+                    self._note_progress()
+                    holder.client.run_javascript("imagoAgain()")
+
+            context.rebuild = rebuild
+            with holder:
+                _build(page, context)
 
         return fill
 
@@ -99,7 +107,34 @@ class Shell:
         here = "/task" if here in ("", "/") else here
         for place, made in self._marks.items():
             made.set("aria_current", "page" if place == here else None)
-        ui.run_javascript("imagoArrived()")
+        self._note_progress()
+        ui.run_javascript(f"imagoArrived({json.dumps(here)})")
+
+    def _note_progress(self) -> None:
+        now, runs = self._studio.choices, self._studio.workspace.runs
+        trained = next(runs.glob("*/weights.safetensors"), None) is not None
+        smaller = next(runs.glob("*/compressed/result.json"), None) is not None
+        done = {
+            "/task": bool(now.task),
+            "/model": bool(now.model),
+            "/data": bool(now.data),
+            "/train": trained,
+            "/compress": smaller,
+        }
+        for place, is_done in done.items():
+            self._marks[place].classes(add="done" if is_done else "", remove="" if is_done else "done")
+
+
+def _build(page: Page, context: Context) -> None:
+    """Fill the page; what can be mended is said on it."""
+    try:
+        page.builder()(context)
+    except ImagoError as error:
+        title(tr(page.title))
+        note(str(error), "bad")
+    except ModuleNotFoundError as error:
+        title(tr(page.title))
+        missing(error)
 
 
 def missing(error: ModuleNotFoundError) -> None:

@@ -59,7 +59,8 @@ class Queue:
 
     def add(self, kind: str, title: str, arguments: Mapping[str, Any], *, lane: str = "main") -> Job:
         """Ask for something; it starts when its lane is free."""
-        number = max(self._jobs, default=0) + 1
+        taken = (int(place.name) for place in self._folder.iterdir() if place.name.isdecimal())
+        number = max(taken, default=0) + 1
         folder = self._folder / f"{number:05}"
         folder.mkdir()
         order = Order(kind, title, arguments, lane, asked=time.time())
@@ -117,6 +118,9 @@ class Queue:
             self._reap()
             running = [job for job in running if job.looked_at().status == "running"]
             time.sleep(0.05)
+        for process in self._processes.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
 
     def _reap(self) -> None:
         for process in self._processes.values():

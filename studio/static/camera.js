@@ -57,7 +57,7 @@
     const name = `webcam-${Date.now()}.jpg`;
     try {
       await imagoPost("/api/upload/file", { set: panel.dataset.set, path: `${folder}/${name}` }, blob);
-      emitEvent("imago_sent", { set: panel.dataset.set, sent: 1, failed: 0 });
+      imagoTell(panel, "imagosent", { set: panel.dataset.set, sent: 1, failed: 0 });
     } catch (error) {
       panel.querySelector(".camera-said").textContent = error.message;
     }

@@ -49,6 +49,11 @@
     line.classList.toggle("bad", Boolean(bad));
   }
 
+  // The page's own handlers listen on the element; they go with it when the page is left.
+  function tell(element, name, detail) {
+    element.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
   function counted(zone, n, total) {
     return (zone.dataset.busy || "{n} / {total}").replace("{n}", n).replace("{total}", total);
   }
@@ -93,7 +98,7 @@
       return;
     }
     if (zone.dataset.drop === "look") {
-      try { emitEvent("imago_kept", (await post("/api/upload/keep", {}, files[0][1])).kept); } catch (error) {
+      try { tell(zone, "imagokept", (await post("/api/upload/keep", {}, files[0][1])).kept); } catch (error) {
         say(zone, error.message, true);
       }
       return;
@@ -103,7 +108,7 @@
     try {
       const answer = await send(zone, files);
       say(zone, answer.failed.slice(0, 3).join(" · "), answer.failed.length);
-      emitEvent("imago_sent", { set: answer.set, sent: answer.sent, failed: answer.failed.length });
+      tell(zone, "imagosent", { set: answer.set, sent: answer.sent, failed: answer.failed.length });
     } catch (error) {
       say(zone, error.message, true);
     } finally {
@@ -136,4 +141,5 @@
   });
 
   window.imagoPost = post;
+  window.imagoTell = tell;
 })();

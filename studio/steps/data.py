@@ -30,7 +30,7 @@ def build(context: Context) -> None:
         with box("stack"):
             _drawing(context)
             if chosen is not None:
-                show_set(context, chosen)
+                show_set(context, chosen, lambda answer: _arrived(context, answer))
             elif sets:
                 note(tr("Choose one of the sets on this computer, or add one."))
             else:
@@ -39,7 +39,6 @@ def build(context: Context) -> None:
             if sets:
                 _shelf(context, sets)
             _add(context)
-    ui.on("imago_sent", lambda event: _arrived(context, event.args))
     next_step(context, "/parameters", tr("On to the parameters"), ready=chosen is not None)
 
 
@@ -93,6 +92,7 @@ def _add(context: Context) -> None:
             "set",
             tr("Drop a zip or a folder here"),
             tr("one folder per class inside"),
+            done=lambda answer: _arrived(context, answer),
             fallback=tr("my pictures"),
         )
         with box("row"):

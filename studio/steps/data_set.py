@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -17,14 +18,15 @@ from imago.studio.jobs.job import Job
 from imago.studio.language import in_thread
 from imago.studio.parts import Tag, box, button, card, figures, note, picture
 from imago.studio.steps.common import job_line
-from imago.studio.zone import zone
+from imago.studio.zone import SENT, told, zone
 
+Arrived = Callable[[Any], Any]
 SHOWN_CLASSES, SHOWN_FILES = 60, 4
 TONES = {"error": "bad", "warning": "warn", "info": ""}
 
 
-def show_set(context: Context, found: DataSet) -> None:
-    """Fill in when it has been counted; large sets take a moment."""
+def show_set(context: Context, found: DataSet, arrived: Arrived) -> None:
+    """Fill in when it has been counted; large sets take a moment. arrived: called when pictures came."""
     place = card(found.name, data_shown=found.name)
     with place:
         waiting = Tag("p", tr("counting pictures"), "muted", role="status")
@@ -33,12 +35,12 @@ def show_set(context: Context, found: DataSet) -> None:
         counted = await in_thread(census, found)
         waiting.delete()
         with place:
-            _contents(context, found, counted)
+            _contents(context, found, counted, arrived)
 
     ui.timer(0, fill, once=True)
 
 
-def _contents(context: Context, found: DataSet, counted: Census) -> None:
+def _contents(context: Context, found: DataSet, counted: Census, arrived: Arrived) -> None:
     splits = {split for row in counted.counts.values() for split in row}
     figures(
         [
@@ -61,7 +63,7 @@ def _contents(context: Context, found: DataSet, counted: Census) -> None:
     if len(counted.classes) > SHOWN_CLASSES:
         Tag("p", tr("… and {n} classes more", n=len(counted.classes) - SHOWN_CLASSES), "muted small")
     if counted.layout in ("", "class folders") and not found.linked:
-        _collecting(context, found, counted)
+        _collecting(context, found, counted, arrived)
     if counted.total:
         _checked(context, found)
 
@@ -83,7 +85,7 @@ def _class(found: DataSet, counted: Census, name: str, most: int) -> None:
                 picture(f"/api/picture/{quote(found.name, safe='')}/{split}/{index}?side=96", "")
 
 
-def _collecting(context: Context, found: DataSet, counted: Census) -> None:
+def _collecting(context: Context, found: DataSet, counted: Census, arrived: Arrived) -> None:
     """More pictures and more classes for a set of one's own."""
     typed = {"name": ""}
     panel = box(
@@ -92,13 +94,14 @@ def _collecting(context: Context, found: DataSet, counted: Census) -> None:
         data_insecure=tr("The browser gives the camera only to pages of this very computer, or over https."),
         data_refused=tr("There is no camera, or the browser was not allowed to use it."),
     )
+    told(panel, SENT, arrived)
     with panel:
         Tag("h3", tr("Collect pictures"))
         Tag("video", "", hidden=True, muted=True, playsinline=True)
         Tag("p", "", "camera-said small", role="status")
         for name in counted.classes[:SHOWN_CLASSES]:
             with box("row collected"):
-                zone("class", name, folder=False, set=found.name, folder_=name)
+                zone("class", name, done=arrived, folder=False, set=found.name, folder_=name)
                 snap = button(
                     tr("Webcam"), data_folder=name, aria_label=tr("take a picture of {name}", name=name)
                 )

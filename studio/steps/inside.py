@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from nicegui import ui
 
 from imago.edge_runtime.classifier import Classifier
 from imago.edge_runtime.imageio import read_image
@@ -21,7 +20,6 @@ from imago.studio.parts import Tag, box, button, card, note, picture
 from imago.studio.steps.common import follow_once, percent
 from imago.studio.training import RunView
 from imago.studio.zone import zone
-from imago.train.run import SAMPLE
 
 SHOWN_LAYERS = 12
 
@@ -47,47 +45,48 @@ def look_into(model: Path, body: bytes) -> Insight:
 
 def inside(context: Context, shown: RunView) -> None:
     """The card; it looks at one of the run's own mistakes until another picture is given."""
-    model = shown.model
-    if model is None:
-        return
-    with card(tr("What does it look at?"), id="inside"):
-        Tag(
-            "p",
-            tr(
-                "A grey square wanders over the picture. Where hiding a place makes the network less sure, "
-                "it was looking there; the rest is faded."
-            ),
-            "muted small",
-        )
-        zone("look", tr("Drop any picture here"), folder=False)
-        if (shown.folder / SAMPLE).is_file():
-            button(tr("A picture it has mistaken"), lambda: _own(show, shown), id="own-picture")
-        place = box("stack", aria_live="polite")
+    if shown.model is not None:
+        _Inside(context, shown, shown.model)
 
-    async def show(body: bytes) -> None:
-        place.clear()
-        with place:
+
+class _Inside:
+    def __init__(self, context: Context, shown: RunView, model: Path) -> None:
+        self._context, self._model = context, model
+        self._pictures = shown.folder / FOLDER / "pictures"
+        self._mistakes = examined(shown.folder).get("mistakes") or []
+        with card(tr("What does it look at?"), id="inside"):
+            Tag(
+                "p",
+                tr(
+                    "A grey square wanders over the picture. Where hiding a place makes the network less "
+                    "sure, it was looking there; the rest is faded."
+                ),
+                "muted small",
+            )
+            zone("look", tr("Drop any picture here"), done=self._arrived, folder=False)
+            if self._mistakes:
+                button(tr("A picture it has mistaken"), self._own, id="own-picture")
+            self._place = box("stack", aria_live="polite")
+        if self._mistakes:
+            follow_once(self._own)
+
+    async def _own(self) -> None:
+        """The surest mistake of this run."""
+        await self._show((self._pictures / str(self._mistakes[0]["picture"])).read_bytes())
+
+    async def _arrived(self, name: Any) -> None:
+        await self._show(kept(self._context.studio.workspace, str(name)))
+
+    async def _show(self, body: bytes) -> None:
+        self._place.clear()
+        with self._place:
             waiting = Tag("p", tr("looking"), "muted")
         try:
-            found = await in_thread(look_into, model, body)
+            found = await in_thread(look_into, self._model, body)
         finally:
             waiting.delete()
-        with place:
+        with self._place:
             _insight(found)
-
-    async def arrived(name: str) -> None:
-        await show(kept(context.studio.workspace, name))
-
-    ui.on("imago_kept", lambda event: arrived(str(event.args)))
-    if examined(shown.folder).get("mistakes"):
-        follow_once(lambda: _own(show, shown))
-
-
-async def _own(show: Callable[[bytes], Awaitable[None]], shown: RunView) -> None:
-    """The surest mistake of this run."""
-    rows = examined(shown.folder).get("mistakes") or []
-    if rows:
-        await show((shown.folder / FOLDER / "pictures" / str(rows[0]["picture"])).read_bytes())
 
 
 def _insight(found: Insight) -> None:

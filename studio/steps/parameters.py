@@ -10,7 +10,16 @@ from imago.studio import fields
 from imago.studio.context import Context
 from imago.studio.datasets import census, find_set
 from imago.studio.language import in_thread
-from imago.studio.parameters import Parameter, advanced, basic, changed, config_from, default
+from imago.studio.parameters import (
+    Parameter,
+    advanced,
+    basic,
+    changed,
+    config_from,
+    default,
+    not_for,
+    plain_number,
+)
 from imago.studio.parts import Tag, box, button, card, figures, title
 from imago.studio.steps.common import follow_once, next_step
 from imago.train.config import TrainConfig
@@ -87,6 +96,9 @@ def _field(context: Context, parameter: Parameter) -> None:
         _input(parameter, value, change)
         with box("row apart small muted"):
             Tag("span", _range(parameter, usual))
+            without = not_for(parameter, context.choices.model)
+            if without:
+                Tag("span", without, "tag warn")
         mistake = Tag("p", "", "mistake small", role="alert")
     _mark(place, name in context.choices.parameters)
 
@@ -124,4 +136,6 @@ def _range(parameter: Parameter, usual: Any) -> str:
     text = tr("default: {value}", value=shown)
     if parameter.kind == "choice":
         return text
-    return f"{text} · " + tr("{low} to {high}", low=f"{parameter.low:g}", high=f"{parameter.high:g}")
+    return f"{text} · " + tr(
+        "{low} to {high}", low=plain_number(parameter.low), high=plain_number(parameter.high)
+    )

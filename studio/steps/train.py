@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import duration
@@ -129,7 +130,7 @@ def _state(job: Job) -> str:
 def _handles(context: Context, job: Job) -> None:
     """What can be done with a job now."""
     jobs = context.studio.jobs
-    named = {"data_job": str(job.number)}
+    named: dict[str, Any] = {"data_job": str(job.number)}
     if job.status == "running":
         button(tr("Pause"), lambda: jobs.wish(job.number, "pause"), data_act="pause", **named)
         button(tr("Stop"), lambda: jobs.wish(job.number, "stop"), data_act="stop", **named)

@@ -17,6 +17,7 @@ from imago.studio.parameters import advanced, basic
 from imago.studio.parts import Tag, box, card, chart, link, meter, note, set_meter
 from imago.studio.steps.common import follow, percent
 from imago.studio.training import rows_of
+from imago.train.run import RUN_FILE
 
 
 class Live:
@@ -86,10 +87,20 @@ class Live:
         done = len(self._rows)
         self._values["epoch"].say(f"{min(done + running, epochs)} / {epochs}")
         self._values["left"].say(_left(job))
-        self._values["rate"].say(f"{last['images_per_s']:.0f}" if last else "–")
+        self._values["rate"].say(self._rate(job, last))
         self._values["loss"].say(f"{last['train_loss']:.3f}" if last else "–")
         self._values["accuracy"].say(percent(last.get("val_accuracy")))
         set_meter(self._bar, 1.0 if job.status == "done" else (job.share or (done / epochs)))
+
+    def _rate(self, job: Job, last: dict[str, Any]) -> str:
+        """Of the last epoch; in the first one from the steps done so far."""
+        if last:
+            return f"{last['images_per_s']:.0f}"
+        config = job.order.arguments["config"]
+        learning = job.report.total > 0 and job.report.total % int(config["epochs"]) == 0
+        if not learning or not (self._run / RUN_FILE).exists() or not job.report.rate:
+            return "–"
+        return f"{job.report.rate * int(config['batch_size']):.0f}"
 
 
 def _left(job: Job) -> str:
