@@ -212,6 +212,7 @@ def test_the_tour_leads_from_station_to_station(browser: Browser, studio: Studio
     until(lambda: "/lab/pixels" in studio.choices().get("notes", {}).get("/lab/lesson", []))
 
 
+@pytest.mark.slow
 def test_a_network_beside_what_came_before(browser: Browser, studio: Studio, built: dict[str, Any]) -> None:
     with a_page(browser) as page:
         settled(page, f"{studio.url}/lab/baselines")
@@ -223,7 +224,9 @@ def test_a_network_beside_what_came_before(browser: Browser, studio: Studio, bui
         assert shares == sorted(shares, reverse=True)
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"]
+)
 def test_every_page_is_accessible_and_within_the_screen(
     browser: Browser, studio: Studio, built: dict[str, Any], size: tuple[int, int]
 ) -> None:
