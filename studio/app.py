@@ -22,7 +22,7 @@ from nicegui import ui
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from imago.edge_runtime.errors import ImagoError, InputError, StorageError
+from imago.edge_runtime.errors import InputError, StorageError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.records.lock import FolderLock
 from imago.edge_runtime.web.guard import Guard, new_token
@@ -34,7 +34,7 @@ from imago.studio.jobs.queue import Queue
 from imago.studio.language import HTML, greet, listen
 from imago.studio.options import StudioOptions
 from imago.studio.registry import addresses
-from imago.studio.shell import Shell, complain
+from imago.studio.shell import Shell, complain, expected
 from imago.studio.workspace import Workspace
 
 STATIC = Path(__file__).parent / "static"
@@ -85,7 +85,7 @@ def build(studio: Studio) -> FastAPI:
     listen()
     ui.add_head_html(HEAD, shared=True)
     nicegui_app.on_exception(complain)
-    logging.getLogger("nicegui").addFilter(_worth_a_traceback)
+    logging.getLogger("nicegui").addFilter(expected)
     ui.run_with(
         application,
         root=_page(studio),
@@ -104,11 +104,6 @@ def _file(path: Path) -> Callable[[Request], Awaitable[FileResponse]]:
         return FileResponse(path)
 
     return answer
-
-
-def _worth_a_traceback(record: logging.LogRecord) -> bool:
-    """What a visitor can mend is said in the page; the terminal shows only faults of the program."""
-    return not isinstance(record.msg, ImagoError)
 
 
 def _page(studio: Studio) -> Callable[[Request], None]:

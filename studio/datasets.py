@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -124,9 +126,16 @@ def listing_of(found: DataSet) -> Listing:
     return _listing(found.root, _stamp(found.root))
 
 
-def listing_stamp(found: DataSet) -> str:
-    """Another text when pictures have come or gone."""
-    return hashlib.sha256(repr(_stamp(found.root)).encode()).hexdigest()[:16]
+def content_stamp(found: DataSet) -> str:
+    """Another text when any file of the set has changed, come or gone. Looks at every file: for threads."""
+    seen = hashlib.sha256()
+    for place, _, names in sorted(os.walk(found.root)):
+        for name in sorted(names):
+            with contextlib.suppress(OSError):
+                facts = (Path(place) / name).stat()
+                line = f"{place}/{name} {facts.st_size} {facts.st_mtime_ns}\n"
+                seen.update(line.encode("utf-8", "replace"))
+    return seen.hexdigest()[:16]
 
 
 @lru_cache(maxsize=16)

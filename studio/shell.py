@@ -149,6 +149,11 @@ def missing(error: ModuleNotFoundError) -> None:
     )
 
 
+def expected(record: logging.LogRecord) -> bool:
+    """For a log: leave out what visitors can mend and are told in the page."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ImagoError))
+
+
 def complain(error: Exception) -> None:
     """What an event handler raised: an error that can be mended is shown in words; others are logged."""
     client = ui.context.client if ui.context.slot_stack else None

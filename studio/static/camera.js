@@ -34,11 +34,18 @@
       said.textContent = panel.dataset.refused;
       return null;
     }
-    const video = panel.querySelector("video");
-    video.srcObject = stream;
-    await video.play();
-    video.hidden = false;
     said.textContent = "";
+    return attach(panel);
+  }
+
+  // The page may have been built anew meanwhile: the picture goes on in its new place.
+  async function attach(panel) {
+    const video = panel.querySelector("video");
+    if (video.srcObject !== stream) {
+      video.srcObject = stream;
+      await video.play();
+    }
+    video.hidden = false;
     return video;
   }
 
@@ -51,7 +58,7 @@
 
   // One picture into the class that the panel names, as a JPEG file of its own.
   window.imagoSnap = async (panel, folder) => {
-    const video = stream ? panel.querySelector("video") : await open(panel);
+    const video = stream?.active ? await attach(panel) : await open(panel);
     if (!video) return;
     const blob = await new Promise((done) => canvasOf(video).toBlob(done, "image/jpeg", 0.92));
     const name = `webcam-${Date.now()}.jpg`;

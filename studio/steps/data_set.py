@@ -8,11 +8,10 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from imago.edge_runtime.errors import ImagoError
 from imago.edge_runtime.messages import language, tr
 from imago.studio import fields
 from imago.studio.context import Context
-from imago.studio.datasets import Census, DataSet, census, listing_stamp
+from imago.studio.datasets import Census, DataSet, census, content_stamp
 from imago.studio.incoming import add_class
 from imago.studio.jobs.job import Job
 from imago.studio.language import in_thread
@@ -32,10 +31,12 @@ def show_set(context: Context, found: DataSet, arrived: Arrived) -> None:
         waiting = Tag("p", tr("counting pictures"), "muted", role="status")
 
     async def fill() -> None:
-        counted = await in_thread(census, found)
+        counted, stamp = await in_thread(lambda: (census(found), content_stamp(found)))
         waiting.delete()
         with place:
             _contents(context, found, counted, arrived)
+            if counted.total:
+                _checked(context, found, f"{language()} {stamp}")
 
     ui.timer(0, fill, once=True)
 
@@ -64,8 +65,6 @@ def _contents(context: Context, found: DataSet, counted: Census, arrived: Arrive
         Tag("p", tr("… and {n} classes more", n=len(counted.classes) - SHOWN_CLASSES), "muted small")
     if counted.layout in ("", "class folders") and not found.linked:
         _collecting(context, found, counted, arrived)
-    if counted.total:
-        _checked(context, found)
 
 
 def _held(counted: Census) -> str:
@@ -120,9 +119,8 @@ def _collecting(context: Context, found: DataSet, counted: Census, arrived: Arri
             button(tr("Add the class"), add, id="add-class")
 
 
-def _checked(context: Context, found: DataSet) -> None:
+def _checked(context: Context, found: DataSet, stamp: str) -> None:
     """The data check, in a process of its own; its findings are kept until the pictures change."""
-    stamp = f"{language()} {listing_stamp(found)}"
     asked = context.studio.jobs.find("check", data=str(found.root), stamp=stamp)
     if asked is None or asked.status in ("failed", "stopped"):
         arguments = {"data": str(found.root), "stamp": stamp}
@@ -155,11 +153,3 @@ def _findings(report: dict[str, Any]) -> None:
             if names:
                 more = f" … +{len(names) - SHOWN_FILES}" if len(names) > SHOWN_FILES else ""
                 Tag("span", ", ".join(names[:SHOWN_FILES]) + more, "files")
-
-
-def problem_of(found: DataSet) -> str:
-    """Why a set cannot be trained on; "" where it can."""
-    try:
-        return census(found, shown=0).problem
-    except ImagoError as error:
-        return str(error)

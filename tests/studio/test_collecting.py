@@ -1,0 +1,118 @@
+"""Pictures come into the workspace: a folder, the webcam, a folder of this computer; what the page says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from browser import a_page, chromium
+from studio_support import CLASSES, Studio, tiny_set, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+# This browser has no camera: a moving canvas stands in for one.
+FAKE_CAMERA = """() => {
+  const canvas = document.createElement('canvas');
+  canvas.width = 320; canvas.height = 240;
+  const pen = canvas.getContext('2d');
+  let t = 0;
+  setInterval(() => { pen.fillStyle = `hsl(${t++ * 7 % 360} 80% 50%)`; pen.fillRect(0, 0, 320, 240); }, 40);
+  navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with Studio(tmp_path_factory.mktemp("studio") / "workspace") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_set(tmp_path_factory.mktemp("set") / "photos", per_class=4)
+
+
+def expect(locator: Any) -> Any:
+    from playwright.sync_api import expect as patient
+
+    return patient(locator)
+
+
+def opened(page: Page, address: str) -> None:
+    page.goto(address)
+    page.locator("h1").wait_for()
+    page.wait_for_function("window.did_handshake")
+
+
+def test_a_folder_is_chosen(browser: Browser, studio: Studio, photos: Path) -> None:
+    (photos / "notes.docx").write_bytes(b"x")
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/data")
+        page.locator("[data-drop=set] input").nth(1).set_input_files(photos)
+        page.locator("[data-shown=photos] .class").nth(2).wait_for()
+        assert page.locator(".class strong").all_inner_texts() == list(CLASSES)
+        page.locator(".findings .note").first.wait_for()
+        assert "only 4 training pictures" not in page.inner_text("main")  # some are held out
+    sent = sorted(
+        p.relative_to(studio.folder / "data" / "photos") for p in studio.folder.glob("data/photos/*/*")
+    )
+    assert sent == sorted(p.relative_to(photos) for p in photos.glob("*/*"))
+
+
+def test_the_webcam_fills_classes(browser: Browser, studio: Studio) -> None:
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/data")
+        page.click("#collect")
+        for name in ("red", "绿"):
+            page.locator("#field-class").fill(name)
+            page.locator("#field-class").press("Tab")
+            page.click("#add-class")
+            page.locator(f"[data-folder='{name}']").first.wait_for()
+        page.evaluate(FAKE_CAMERA)
+        for name, count in (("red", 1), ("绿", 1), ("red", 2)):
+            page.locator(f"button[data-folder='{name}']").click()
+            until(lambda: len(list(studio.folder.glob(f"data/my pictures/{name}/*.jpg"))) == count, 30)  # noqa: B023
+            page.evaluate(FAKE_CAMERA)
+        page.locator(".class", has_text="red").locator("span", has_text="2").wait_for()
+        assert "a classifier needs at least two classes" not in page.inner_text("main")
+
+
+def test_a_folder_stays_where_it_lies(browser: Browser, studio: Studio, photos: Path) -> None:
+    before = sorted(photos.rglob("*"))
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/data")
+        page.get_by_text("Use a folder where it lies").click()
+        page.locator("#field-folder").fill("not/a/whole/path")
+        page.locator("#field-folder").press("Tab")
+        page.click("#use-folder")
+        page.locator(".q-notification", has_text="give the whole path").wait_for()
+        page.locator("#field-folder").fill(str(photos))
+        page.locator("#field-folder").press("Tab")
+        page.click("#use-folder")
+        page.locator("[data-shown=photos-2] .class").nth(2).wait_for()
+        page.get_by_role("button", name="delete photos-2").click()
+        page.get_by_role("button", name="Delete", exact=True).click()
+        page.locator('[data-set="photos-2"]').wait_for(state="detached")
+    assert sorted(photos.rglob("*")) == before
+    assert (studio.folder / "data" / "photos").is_dir()
+
+
+def test_what_is_wrong_with_pictures_is_said(browser: Browser, studio: Studio, photos: Path) -> None:
+    victim = studio.folder / "data" / "photos" / "bee" / "00.png"
+    victim.write_bytes(victim.read_bytes()[:100])
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/data")
+        page.locator('[data-set="photos"]').click()
+        page.locator("[data-shown=photos]").wait_for()
+        page.locator(".findings .note.bad", has_text="training stops at them").wait_for()
+        assert "bee/00.png" in page.inner_text(".findings")
