@@ -20,6 +20,7 @@ from studio_support import Studio, tiny_set, until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+PATIENCE = 180_000  # ms; machines that run other things as well take their time
 PAGES = ("lesson", "pixels", "weights", "convolution", "lenet", "builder", "baselines")
 # Names, units and program text that stay as they are in Chinese.
 LATIN = re.compile(
@@ -48,10 +49,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 def expect(locator: Locator) -> Any:
     from playwright.sync_api import expect as patient
 
+    patient.set_options(timeout=PATIENCE)
     return patient(locator)
 
 
 def settled(page: Page, address: str) -> None:
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.locator("h1").wait_for()
     page.wait_for_load_state("networkidle")
@@ -165,7 +168,7 @@ def built(browser: Browser, studio: Studio) -> dict[str, Any]:
         seen["code"] = page.inner_text("#program")
         settled(page, f"{studio.url}/train")
         page.click("#start")
-        page.locator(".live .note.good").wait_for(timeout=400_000)
+        page.locator(".live .note.good").wait_for(timeout=5 * PATIENCE)
     return seen
 
 
@@ -217,7 +220,7 @@ def test_a_network_beside_what_came_before(browser: Browser, studio: Studio, bui
     with a_page(browser) as page:
         settled(page, f"{studio.url}/lab/baselines")
         page.click("#compare")
-        page.locator("tbody tr").nth(3).wait_for(timeout=200_000)
+        page.locator("tbody tr").nth(3).wait_for(timeout=5 * PATIENCE)
         names = page.locator("tbody th").all_inner_texts()
         assert set(names) == {"k nearest neighbours", "linear SVM", "random forest", "b-mine--b"}
         shares = [float(text.split()[0]) for text in page.locator("tbody td:nth-child(3)").all_inner_texts()]
