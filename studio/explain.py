@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,17 +112,29 @@ class Layer:
 
 def feature_maps(model: Path, tensor: npt.NDArray[np.generic]) -> list[Layer]:
     """The maps of every layer that has some, for one input tensor. ONNX files only: raises InputError."""
+    return [
+        Layer(name, kind, np.asarray(value[0], np.float32))
+        for name, kind, value in inner_values(model, tensor, SHOWN_OPS, MAX_LAYERS)
+        if _shows(value)
+    ]
+
+
+def inner_values(
+    model: Path, tensor: npt.NDArray[np.generic], operators: Collection[str], most: int
+) -> list[tuple[str, str, npt.NDArray[np.generic]]]:
+    """``(name, operator, value)`` of the graph's nodes with these operators, in its order; of more than
+    ``most`` an even choice. ONNX files only: raises InputError."""
     if model.suffix != ".onnx":
         raise InputError("feature maps are read from ONNX files; choose the run's .onnx model")
     import onnx
     import onnxruntime
 
     graph = onnx.load(str(model))
-    wanted = [node for node in graph.graph.node if node.op_type in SHOWN_OPS and node.output]
-    wanted = wanted[:: max(1, math.ceil(len(wanted) / MAX_LAYERS))]
+    wanted = [node for node in graph.graph.node if node.op_type in operators and node.output]
+    wanted = wanted[:: max(1, math.ceil(len(wanted) / most))]
     known = {value.name for value in graph.graph.output}
-    names = [node.output[0] for node in wanted if node.output[0] not in known]
-    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    names = [node.output[0] for node in wanted]
+    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 3
@@ -131,11 +143,7 @@ def feature_maps(model: Path, tensor: npt.NDArray[np.generic]) -> list[Layer]:
     )
     values = [np.asarray(v) for v in session.run(names, {session.get_inputs()[0].name: tensor})]
     kinds = {node.output[0]: node.op_type for node in wanted}
-    return [
-        Layer(name, kinds[name], value[0].astype(np.float32))
-        for name, value in zip(names, values, strict=True)
-        if _shows(value)
-    ]
+    return [(name, kinds[name], value) for name, value in zip(names, values, strict=True)]
 
 
 def _shows(value: npt.NDArray[np.generic]) -> bool:

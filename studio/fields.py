@@ -55,8 +55,14 @@ def number(
             **ties,
         )
         _explain(name, explanation)
-    made.on("change", lambda event: change(_number(event.args)), js_handler=VALUE)
+    made.on("change", lambda event: change(_number(kept(made, event))), js_handler=VALUE)
     return made
+
+
+def kept(made: Tag, event: Any) -> Any:
+    """What was typed, which the field shows from now on: any redrawing would bring its old value back."""
+    made._props["value"] = event.args
+    return event.args
 
 
 def _number(text: Any) -> float | None:
@@ -76,7 +82,7 @@ def text(
             "input", "", type="text", value=value, maxlength=200, placeholder=placeholder or None, **ties
         )
         _explain(name, explanation)
-    made.on("change", lambda event: change(str(event.args)[:200]), js_handler=VALUE)
+    made.on("change", lambda event: change(str(kept(made, event))[:200]), js_handler=VALUE)
     return made
 
 

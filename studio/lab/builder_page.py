@@ -157,9 +157,10 @@ class Builder:
     def _setter(self, index: int, name: str, made: Tag) -> Callable[[Any], None]:
         def change(event: Any) -> None:
             layer = self.plan.layers[index]
-            made.set("value", event.args)  # what stands there now; every redrawing would bring the old back
             try:
-                self._keep(nets.changed(self.plan, index, **{name: typed(layer, name, event.args)}))
+                self._keep(
+                    nets.changed(self.plan, index, **{name: typed(layer, name, fields.kept(made, event))})
+                )
             except LayerError as error:
                 made.set("value", "" if getattr(layer, name) is None else str(getattr(layer, name)))
                 self.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from imago.edge_runtime.messages import tr
 from imago.studio import fields
@@ -107,7 +108,8 @@ class Counter:
             if value is None and name != "units":
                 return
             number = None if value is None else int(min(high, max(low, value)))
-            self.now = replace(self.now, **{name: 3 if name == "channels" and number == 2 else number})
+            given: dict[str, Any] = {name: 3 if name == "channels" and number == 2 else number}
+            self.now = replace(self.now, **given)
             self.show()
 
         value = getattr(self.now, name)

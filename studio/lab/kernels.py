@@ -68,7 +68,10 @@ class Step:
     def text(self) -> str:
         """``12×(-1) + 34×0 + …  = 56``."""
         pairs = zip(self.pixels.ravel(), self.weights.ravel(), strict=True)
-        return " + ".join(f"{_plain(p)}×{_signed(w)}" for p, w in pairs) + f" = {_plain(self.total)}"
+        return (
+            " + ".join(f"{_plain(float(p))}×{_signed(float(w))}" for p, w in pairs)
+            + f" = {_plain(self.total)}"
+        )
 
 
 def step(image: npt.NDArray[np.generic], kernel: F32, row: int, column: int) -> Step:

@@ -73,8 +73,6 @@ class Gallery:
                             Tag("p", words, "muted small")
                     with box(tag="figure"):
                         picture(_sheet(stage), f"{name} {shape_text(stage.shape)}", "lab-map")
-        if found.left_out:
-            note(tr("{n} further layers are not shown", n=found.left_out))
         with card(tr("The answer")):
             order = found.probabilities.argsort()[::-1][:BARS]
             for index in order:

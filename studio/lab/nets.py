@@ -128,7 +128,7 @@ def removed(plan: Plan, index: int) -> Plan:
 def changed(plan: Plan, index: int, **values: object) -> Plan:
     """With other settings of one layer. Raises LayerError for values out of range."""
     layers = list(plan.layers)
-    layers[index] = replace(layers[index], **values)  # type: ignore[arg-type]
+    layers[index] = replace(layers[index], **values)
     return replace(plan, layers=tuple(layers))
 
 

@@ -13,4 +13,7 @@ PAGES: tuple[Page, ...] = (
     Page("convolution", "Convolution", "A kernel slides over your picture.", f"{_HOME}.kernels_page"),
     Page("lenet", "Feature maps", "What every layer makes of a picture.", f"{_HOME}.lenet_page"),
     Page("builder", "Builder", "Put a network together, layer by layer.", f"{_HOME}.builder_page"),
+    Page(
+        "baselines", "Before networks", "What older methods make of your pictures.", f"{_HOME}.baselines_page"
+    ),
 )

@@ -178,9 +178,8 @@ class Plan:
         if len(entries) > MOST_LAYERS:
             raise LayerError("a network has at most {most} layers", most=MOST_LAYERS)
         layers = tuple(_read(number, entry) for number, entry in enumerate(entries, 1))
-        return cls(
-            tuple(size) if isinstance(size, list | tuple) else (), layers, str(data.get("name", "net"))
-        )  # type: ignore[arg-type]
+        shape: Any = tuple(size) if isinstance(size, list | tuple) else ()  # the plan itself checks it
+        return cls(shape, layers, str(data.get("name", "net")))
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""

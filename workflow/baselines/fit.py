@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,10 @@ def fit(kind: str, train: Samples, val: Samples, options: BaselineOptions) -> Fi
 
 def _neighbours(train: Samples, val: Samples, options: BaselineOptions) -> Fitted:
     """The share of each class among the nearest training pictures (Cover & Hart 1967)."""
-    from sklearn.neighbors import KNeighborsClassifier
+    neighbors: Any = import_module("sklearn.neighbors")  # its constructors are not typed
 
     def made(k: int) -> Fitted:
-        model = KNeighborsClassifier(min(k, len(train)), algorithm="brute").fit(train.x, train.y)
+        model = neighbors.KNeighborsClassifier(min(k, len(train)), algorithm="brute").fit(train.x, train.y)
         return Fitted("knn", model, f"k = {min(k, len(train))}", 1.0, 0.0, 0.0)
 
     return _best([made(k) for k in NEIGHBOURS], val)
@@ -94,13 +95,13 @@ def _neighbours(train: Samples, val: Samples, options: BaselineOptions) -> Fitte
 def _machine(train: Samples, val: Samples, options: BaselineOptions) -> Fitted:
     """One straight border per class with the widest margin (Cortes & Vapnik 1995), one against the rest."""
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.svm import LinearSVC
 
+    svm: Any = import_module("sklearn.svm")
     mean = train.x.mean(0, dtype=np.float64) / 255
     centred = np.asarray(train.x / 255 - mean, np.float32)
 
     def made(penalty: float) -> Fitted:
-        model = LinearSVC(C=penalty, max_iter=MAX_ROUNDS, random_state=options.seed)
+        model = svm.LinearSVC(C=penalty, max_iter=MAX_ROUNDS, random_state=options.seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the choice below judges the result
             model.fit(centred, train.y)
@@ -116,9 +117,9 @@ def _machine(train: Samples, val: Samples, options: BaselineOptions) -> Fitted:
 
 def _forest(train: Samples, val: Samples, options: BaselineOptions) -> Fitted:
     """The mean of many decision trees on random parts of the data (Breiman 2001)."""
-    from sklearn.ensemble import RandomForestClassifier
-
-    model = RandomForestClassifier(options.trees, random_state=options.seed, n_jobs=-1).fit(train.x, train.y)
+    ensemble: Any = import_module("sklearn.ensemble")
+    made = ensemble.RandomForestClassifier(options.trees, random_state=options.seed, n_jobs=-1)
+    model = made.fit(train.x, train.y)
     return Fitted("forest", model, f"{options.trees} trees", 1.0, 0.0, 0.0)
 
 

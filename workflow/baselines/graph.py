@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def to_onnx(fitted: Fitted, spec: InputSpec, classes: int) -> onnx.ModelProto:
     nodes += list(graph.node)
     constants += list(graph.initializer)
     if fitted.temperature:
-        constants.append(numpy_helper.from_array(np.float32(fitted.temperature), "temperature"))
+        constants.append(numpy_helper.from_array(np.array(fitted.temperature, np.float32), "temperature"))
         nodes.append(helper.make_node("Div", [answers, "temperature"], ["warm"]))
         nodes.append(helper.make_node("Softmax", ["warm"], ["probabilities_out"], axis=1))
     else:
@@ -52,17 +53,16 @@ def to_onnx(fitted: Fitted, spec: InputSpec, classes: int) -> onnx.ModelProto:
 
 
 def _converted(fitted: Fitted, features: int) -> onnx.ModelProto:
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType
-
+    skl2onnx: Any = import_module("skl2onnx")  # not typed
+    types: Any = import_module("skl2onnx.common.data_types")
     wishes: dict[str, dict[str, Any]] = {
         "knn": {"zipmap": False, "optim": "cdist"},
         "svm": {"raw_scores": True},
         "forest": {"zipmap": False},
     }
-    model: onnx.ModelProto = convert_sklearn(
+    model: onnx.ModelProto = skl2onnx.convert_sklearn(
         fitted.model,
-        initial_types=[(FLAT, FloatTensorType([1, features]))],
+        initial_types=[(FLAT, types.FloatTensorType([1, features]))],
         options={id(fitted.model): wishes[fitted.kind]},
         target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
     )
@@ -77,7 +77,7 @@ def _before(fitted: Fitted, spec: InputSpec) -> tuple[list[onnx.NodeProto], list
         helper.make_node("Reshape", ["floats", "row"], [FLAT if fitted.divisor == 1 else "plain"]),
     ]
     if fitted.divisor != 1:
-        constants.append(numpy_helper.from_array(np.float32(1 / fitted.divisor), "gain"))
+        constants.append(numpy_helper.from_array(np.array(1 / fitted.divisor, np.float32), "gain"))
         nodes.append(helper.make_node("Mul", ["plain", "gain"], [FLAT]))
     return nodes, constants
 
