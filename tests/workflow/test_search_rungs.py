@@ -21,6 +21,7 @@ from imago.workflow.search.rungs import (
     length_of,
     next_promotion,
 )
+from imago.workflow.search.storage import Silence, this_host
 
 
 def done(number: int, accuracy: float, p50_us: float, *, rung: int = 0, parent: int | None = None) -> Entry:
@@ -133,3 +134,19 @@ def test_the_choice_keeps_to_the_gate_and_says_what_would_not() -> None:
 def test_a_setting_stands_on_the_front_once_with_its_longest_training() -> None:
     rows = [row(done(0, 0.7, 300)), row(done(1, 0.8, 300, rung=1, parent=0)), row(done(2, 0.5, 20))]
     assert [r.entry.number for r in pareto(rows)] == [2, 1]
+
+
+def test_a_machine_that_went_silent_is_noticed_and_this_one_is_not() -> None:
+    import optuna
+
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    far, near = study.ask(), study.ask()
+    far.set_user_attr("host", "elsewhere")
+    near.set_user_attr("host", this_host())
+    silence, look = Silence(60.0), lambda: study.get_trials(deepcopy=False)
+    assert silence.gone(look(), 0.0) == [] and silence.gone(look(), 59.0) == []
+    far.set_user_attr("curve", [(0.1, 0.5)])
+    assert silence.gone(look(), 61.0) == [] and silence.gone(look(), 120.0) == []
+    assert [t.number for t in silence.gone(look(), 121.0)] == [far.number]
+    study.tell(far, [0.5, 1.0])
+    assert silence.gone(look(), 500.0) == []

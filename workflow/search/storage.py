@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 JOURNAL = "trials.journal"
 SQLITE = (".db", ".sqlite", ".sqlite3")
 STARTUP_TRIALS = 8  # until the sampler believes that it knows something
-SETTINGS, DATA, UNTIL, OVER, FIRST = "settings", "data", "until", "over", "first"
+SETTINGS, DATA, UNTIL, OVER, FIRST, EXPORT_S = "settings", "data", "until", "over", "first", "export_s"
 
 
 def open_storage(place: str) -> BaseStorage:
@@ -166,6 +166,30 @@ def put_back(study: Study, trial: FrozenTrial, why: str) -> None:
         study.enqueue_trial(dict(trial.params), user_attrs=kept)
     study._storage.set_trial_user_attr(trial._trial_id, "note", why)
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+class Silence:
+    """Finds the trials of other machines from which nothing was heard for ``patience_s``: nobody tells when a
+    machine was switched off, and their clocks are not compared."""
+
+    def __init__(self, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self._heard: dict[int, tuple[int, float]] = {}
+
+    def gone(self, trials: Sequence[FrozenTrial], now: float) -> list[FrozenTrial]:
+        """now: monotonic seconds."""
+        found = []
+        for trial in trials:
+            attrs = trial.user_attrs
+            if trial.state.name != "RUNNING" or attrs.get("host") == this_host():
+                continue
+            words = len(attrs) + len(attrs.get("curve", ()))
+            before, since = self._heard.get(trial.number, (-1, now))
+            if words != before:
+                self._heard[trial.number] = (words, now)
+            elif now - since >= self.patience_s:
+                found.append(trial)
+        return found
 
 
 def this_host() -> str:

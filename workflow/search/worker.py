@@ -29,6 +29,7 @@ from imago.workflow.search.options import SearchOptions
 from imago.workflow.search.rungs import GROWTH, Entry, lags, length_of, next_promotion, standard_error
 from imago.workflow.search.space import Space
 from imago.workflow.search.storage import (
+    EXPORT_S,
     FIRST,
     OVER,
     SETTINGS,
@@ -176,7 +177,9 @@ class Worker:
         key = f"latency:{engine_key(config)}"
         known = self.study.user_attrs.get(key)
         if known is None:
+            began = time.monotonic()
             path = engine_file(config, len(self.dataset.classes), self.job.out / ENGINES)
+            self.study.set_user_attr(EXPORT_S, time.monotonic() - began)  # how long the end will take
             known = self.study.user_attrs.get(key) or engine_p50_us(path)
             self.study.set_user_attr(key, known)
         return float(known)
