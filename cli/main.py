@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cameras": ("cameras", "list the cameras here and what they can do"),
     "bench": ("bench", "measure latency and memory of a model file"),
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
+    "studio": ("studio", "the web page: train, understand, compress and deploy without code"),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 
@@ -57,6 +58,7 @@ EXTRA_OF = {
     "cv2": "camera",
     "optuna": "search",
     "packaging": "train",
+    **dict.fromkeys(("nicegui", "fastapi", "uvicorn", "starlette"), "studio"),
     "paho": "mqtt",
 }
 

@@ -10,15 +10,25 @@ from __future__ import annotations
 import json
 import locale
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 LANGUAGES = ("en", "zh")
+_listeners: list[Callable[[], str]] = []
+
+
+def ask_listener(whose: Callable[[], str]) -> None:
+    """From now on ``whose()`` says which language the one who is spoken to wants ("": the usual one).
+
+    A page has visitors of several languages in one process; a command has one user.
+    """
+    _listeners[:] = [whose]
 
 
 def language() -> str:
-    """The language to speak: ``IMAGO_LANG``, else the locale's, else English."""
-    chosen = os.environ.get("IMAGO_LANG", "")
+    """The language to speak: the listener's, ``IMAGO_LANG``, else the locale's, else English."""
+    chosen = next((whose() for whose in _listeners), "") or os.environ.get("IMAGO_LANG", "")
     if not chosen:
         env = (os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
         chosen = next((value for value in env if value), "") or (locale.getlocale()[0] or "")

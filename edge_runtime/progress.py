@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
 from imago.edge_runtime.messages import tr
 
 WIDTH = 24
+_watchers: list[Callable[[Progress], None]] = []
+
+
+def watch_progress(seen: Callable[[Progress], None]) -> None:
+    """``seen`` is called at every ``advance`` of every bar in this process, drawn or not."""
+    _watchers.append(seen)
 
 
 def duration(seconds: float) -> str:
@@ -39,6 +46,8 @@ class Progress:
         """Count ``steps`` more; ``note`` replaces the text at the end of the line."""
         self.done += steps
         self.note = note or self.note
+        for seen in _watchers:
+            seen(self)
         now = time.monotonic()
         if self.enabled and (now - self._drawn > 0.1 or self.done == self.total):
             self._drawn = now

@@ -74,6 +74,7 @@ def test_damaged_files_are_one_clear_line(tmp_path: Path, damage: str) -> None:
         read_image(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+    assert ("is not a picture" in str(error.value)) == (damage in ("zero", "text"))
 
 
 def test_decompression_bombs_are_refused() -> None:
