@@ -1,4 +1,4 @@
-"""The search as a job of the studio and as a page: asked for with one click, watched, and its network used."""
+"""The search as a job of the studio and as a page: asked for with a click, watched, its network used."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_nothing_is_drawn_before_there_is_something() -> None:
 
 @pytest.mark.slow
 def test_one_button_from_pictures_to_a_network(tmp_path: Path) -> None:
-    from browser import a_page, chromium
     from playwright.sync_api import expect
 
+    from browser import a_page, chromium
     from studio_support import Studio, tiny_set, zipped
 
     archive = zipped(tiny_set(tmp_path / "tiny", per_class=20), tmp_path / "tiny.zip")
