@@ -100,7 +100,7 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _settings(rows: Sequence[Row]) -> int:
-    return sum(1 for r in rows if r.entry.rung == 0 and r.entry.state != "failed")
+    return sum(1 for r in rows if r.entry.parent is None and r.entry.state != "failed")
 
 
 def _best(rows: Sequence[Row], max_latency_us: float) -> int | None:

@@ -28,7 +28,7 @@ from imago.workflow.search.live import Live
 from imago.workflow.search.options import SearchOptions
 from imago.workflow.search.outcome import Row, Winner, rows_of, trial_line
 from imago.workflow.search.record import read_state, write_state
-from imago.workflow.search.rungs import GROWTH, RUNGS, first_length
+from imago.workflow.search.rungs import FIRST_RUNG, GROWTH, RUNGS, first_length
 from imago.workflow.search.space import Space
 from imago.workflow.search.storage import (
     DATA,
@@ -113,7 +113,7 @@ def search(
             study.set_user_attr(key, value)
         first = Space.of(dataset, options).first()
         for params in first[: options.trials or None]:
-            study.enqueue_trial(params)
+            study.enqueue_trial(params, user_attrs={"rung": FIRST_RUNG})
 
     study = open_study(open_storage(place), name, create=create)
     write_state(out, dataset, storage=storage, study=name, settings=options.to_dict())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNAL = "trials.journal"
+LOCK_S = 5  # a write takes milliseconds; a lock this old was left by a process that was killed
 SQLITE = (".db", ".sqlite", ".sqlite3")
 STARTUP_TRIALS = 8  # until the sampler believes that it knows something
 SETTINGS, DATA, UNTIL, OVER, FIRST, EXPORT_S = "settings", "data", "until", "over", "first", "export_s"
@@ -68,7 +69,8 @@ def _journal(path: Path) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not a symlink as lock: Windows and USB sticks have none.
-        return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+        lock = JournalFileOpenLock(str(path), grace_period=LOCK_S)
+        return JournalStorage(JournalFileBackend(str(path), lock))
     except OSError as error:
         raise StorageError(
             "cannot write {path}: {reason}; free some space or choose another place",
@@ -88,7 +90,7 @@ def mend_journal(path: Path) -> None:
 
     if not path.is_file():
         return
-    with get_lock_file(JournalFileOpenLock(str(path))), path.open("r+b") as file:
+    with get_lock_file(JournalFileOpenLock(str(path), grace_period=LOCK_S)), path.open("r+b") as file:
         data = file.read()
         file.truncate(data.rfind(b"\n") + 1)
 
@@ -148,6 +150,7 @@ def entry_of(trial: FrozenTrial) -> Entry:
         accuracy=None if accuracy is None else float(accuracy),
         p50_us=float(attrs.get("p50_us", 0.0)),
         parent=attrs.get("parent"),
+        network=str(trial.params.get("model", "")),
         curve=tuple((float(a), float(b)) for a, b in attrs.get("curve", ())),
     )
 
