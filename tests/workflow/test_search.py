@@ -61,7 +61,7 @@ def trials(out: Path) -> list[Any]:
 
 
 def wait_until(what: Any, process: subprocess.Popen[str]) -> None:
-    for _ in range(1200):
+    for _ in range(6000):
         if what():
             return
         if process.poll() is not None:
@@ -125,7 +125,7 @@ def test_stopped_it_goes_on_and_no_trial_is_lost_or_made_twice(
     process = begin(photos, out, "--trials", "5")
     wait_until(lambda: (out / "progress.json").is_file() and _complete(out) >= 2, process)
     process.send_signal(kill)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=600)
     if kill == signal.SIGINT:
         assert process.returncode == 130 and f"imago search --resume {out}" in error
     wait_for_workers(out)
@@ -147,7 +147,7 @@ def _complete(out: Path) -> int:
 
 def wait_for_workers(out: Path) -> None:
     """A killed leader's workers notice by themselves; afterwards nobody writes here."""
-    for _ in range(600):
+    for _ in range(3000):
         if not any(str(out) in _words(p) for p in Path("/proc").glob("[0-9]*")):
             return
         time.sleep(0.1)
@@ -172,7 +172,7 @@ def test_a_trial_whose_worker_died_goes_on_in_its_folder(photos: Path, tmp_path:
             os.kill(int(worker.name), signal.SIGKILL)
     wait_until(lambda: len(trials(out)) > 1 and trials(out)[1].user_attrs.get("worker") == 0, process)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     first, second = trials(out)[:2]
     assert (first.state.name, first.user_attrs["note"]) == ("FAIL", "lost")
     assert second.params == first.params and second.user_attrs["folder"] == "0000"
