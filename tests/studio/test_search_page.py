@@ -18,7 +18,7 @@ from picture_support import striped_folders
 
 def test_the_job_leaves_a_run_that_the_other_steps_can_use(tmp_path: Path) -> None:
     data = striped_folders(tmp_path / "photos", count=20)
-    options = {"budget_s": 600, "models": ["lenet5"], "trials": 1, "epochs": 1, "workers": 1, "threads": 1}
+    options = {"budget_s": 7200, "models": ["lenet5"], "trials": 1, "epochs": 1, "workers": 1, "threads": 1}
     arguments = {
         "data": str(data),
         "out": str(tmp_path / "searches" / "s"),

@@ -29,8 +29,8 @@ from imago.workflow.search.worker import Job, Worker
 from picture_support import striped_folders
 from support import ROOT, imago
 
-QUICK = ("--models", "lenet5", "--epochs", "1", "--workers", "1", "--threads", "1", "--budget", "10m")
-FEW = SearchOptions(models=("lenet5",), epochs=1, trials=4, workers=1, threads=1, budget_s=600)
+QUICK = ("--models", "lenet5", "--epochs", "1", "--workers", "1", "--threads", "1", "--budget", "2h")
+FEW = SearchOptions(models=("lenet5",), epochs=1, trials=4, workers=1, threads=1, budget_s=7200)
 
 
 @pytest.fixture(scope="module")
