@@ -12,6 +12,7 @@ from imago.edge_runtime.errors import GateError
 from imago.edge_runtime.files import write_json
 from imago.workflow.search.options import SearchOptions
 from imago.workflow.search.outcome import Row, choose, pareto
+from imago.workflow.search.rungs import State
 
 PROGRESS = "progress.json"
 FORMAT = 1
@@ -95,7 +96,7 @@ def spent_before(folder: Path) -> float:
 
 def _counts(rows: Sequence[Row]) -> dict[str, int]:
     states = [r.entry.state for r in rows]
-    names = ("complete", "stopped", "running", "failed")
+    names: tuple[State, ...] = ("complete", "stopped", "running", "failed")
     return {**{name: states.count(name) for name in names}, "settings": _settings(rows)}
 
 
