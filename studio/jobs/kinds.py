@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -67,6 +68,30 @@ def compress(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
     return {"run": run.name}
 
 
+def search(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
+    """data, options, out → a search in ``out``, its winner as the run ``run``. A stopped one goes on."""
+    from imago.edge_runtime.files import replacing
+    from imago.workflow.search.options import SearchOptions
+    from imago.workflow.search.record import STATE
+    from imago.workflow.search.session import resume
+    from imago.workflow.search.session import search as look_for
+    from imago.workflow.steps import export_run
+
+    out, run = Path(arguments["out"]), Path(arguments["run"])
+    if (out / STATE).exists():
+        report = resume(out, say=say)
+    else:
+        report = look_for(Path(arguments["data"]), SearchOptions(**arguments["options"]), out, say=say)
+    if not run.exists():
+        with replacing(run) as temporary:
+            shutil.copytree(report.run, temporary)
+    model = run / f"{run.name}.onnx"
+    if not model.exists():
+        export_run(run, model, overwrite=True)
+    examine({"run": str(run)}, say)
+    return {"run": run.name, "model": str(model)}
+
+
 def check(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
     """data → what ``imago data check`` finds."""
     from imago.train.data.check import check_dataset
@@ -123,5 +148,6 @@ KINDS: Mapping[str, Kind] = {
     "draw": draw,
     "examine": examine,
     "compress": compress,
+    "search": search,
     "commands": commands,
 }

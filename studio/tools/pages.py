@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from imago.studio.registry import Page
 
-TOOLS: tuple[Page, ...] = ()
+TOOLS: tuple[Page, ...] = (
+    Page("search", "Search", "Let the computer find the best network.", "imago.studio.tools.search"),
+)

@@ -1,4 +1,4 @@
-"""The class-room kit: resolved for other systems, installed with the network cut for real, scripts in order."""
+"""The class-room kit: resolved for other systems, installed for real without a network, scripts in order."""
 
 from __future__ import annotations
 

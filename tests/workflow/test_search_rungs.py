@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,9 @@ from imago.workflow.search.rungs import (
     lags,
     length_of,
     next_promotion,
+    ranked,
 )
+from imago.workflow.search.storage import Silence, this_host
 
 
 def done(number: int, accuracy: float, p50_us: float, *, rung: int = 0, parent: int | None = None) -> Entry:
@@ -56,6 +59,21 @@ def test_a_fast_small_network_is_promoted_beside_a_slow_good_one() -> None:
     assert due is not None and due.number == 5  # 3 is more accurate, but nothing that 4 does not do better
 
 
+def test_the_best_of_each_network_goes_before_any_second_one() -> None:
+    quick = [replace(done(k, 0.30 - k / 100, 20), network="lenet5") for k in range(4)]
+    slow = replace(done(4, 0.2, 400), network="resnet18")
+    hopeless = replace(done(5, 0.1, 300), network="squeezenet")
+    order = [e.number for e in ranked([*quick, slow, hopeless])]
+    assert order == [0, 4, 1, 2, 3, 5]
+
+
+def test_nobody_is_held_against_another_network() -> None:
+    peers = [replace(done(k, 0.8, 20), network="lenet5") for k in range(5)]
+    behind = Entry(9, "running", 0, p50_us=300, curve=((0.5, 0.4),), network="resnet18")
+    assert not lags(behind, peers)
+    assert lags(replace(behind, network="lenet5"), peers)
+
+
 def test_higher_rungs_go_first_and_the_last_is_the_last() -> None:
     below = [done(k, 0.5, 100) for k in range(9)]
     above = [done(10 + k, 0.6, 100, rung=1, parent=k) for k in range(3)]
@@ -70,7 +88,7 @@ def test_who_lags_behind_equals_is_stopped_and_a_faster_one_is_not() -> None:
     behind = Entry(9, "running", 0, p50_us=100, curve=((0.5, 0.4),))
     assert lags(behind, peers)
     assert not lags(Entry(9, "running", 0, p50_us=50, curve=((0.5, 0.4),)), peers)
-    assert not lags(behind, peers[:3])
+    assert not lags(behind, peers[:2])
     assert not lags(Entry(9, "running", 0, p50_us=100, curve=((0.2, 0.1),)), peers)
     assert not lags(Entry(9, "running", 0, p50_us=100, curve=((0.5, 0.71),)), peers)
     assert not lags(Entry(9, "running", 1, p50_us=100, curve=((0.5, 0.4),)), peers)
@@ -133,3 +151,19 @@ def test_the_choice_keeps_to_the_gate_and_says_what_would_not() -> None:
 def test_a_setting_stands_on_the_front_once_with_its_longest_training() -> None:
     rows = [row(done(0, 0.7, 300)), row(done(1, 0.8, 300, rung=1, parent=0)), row(done(2, 0.5, 20))]
     assert [r.entry.number for r in pareto(rows)] == [2, 1]
+
+
+def test_a_machine_that_went_silent_is_noticed_and_this_one_is_not() -> None:
+    import optuna
+
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    far, near = study.ask(), study.ask()
+    far.set_user_attr("host", "elsewhere")
+    near.set_user_attr("host", this_host())
+    silence, look = Silence(60.0), lambda: study.get_trials(deepcopy=False)
+    assert silence.gone(look(), 0.0) == [] and silence.gone(look(), 59.0) == []
+    far.set_user_attr("curve", [(0.1, 0.5)])
+    assert silence.gone(look(), 61.0) == [] and silence.gone(look(), 120.0) == []
+    assert [t.number for t in silence.gone(look(), 121.0)] == [far.number]
+    study.tell(far, [0.5, 1.0])
+    assert silence.gone(look(), 500.0) == []

@@ -237,12 +237,12 @@ def _copy(source: Path, target: Path) -> None:
 def write_manifest(out: Path, target: Target) -> int:
     """Every file with size and SHA-256; returns the bytes in all."""
     paths = sorted(p for p in out.rglob("*") if p.is_file() and p.name != MANIFEST)
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"path": p.relative_to(out).as_posix(), "bytes": p.stat().st_size, "sha256": digest(p)} for p in paths
     ]
     facts = {"format": FORMAT, "system": target.system, "python": target.python, "files": entries}
     write_json(out / MANIFEST, facts)
-    return sum(int(e["bytes"]) for e in entries)
+    return sum(e["bytes"] for e in entries)
 
 
 def check_kit(folder: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,10 +71,3 @@ class Target:
             "python_full_version": f"{self.python}.0",
             "extra": extra,
         }
-
-
-def interpreters(target: Target) -> Sequence[str]:
-    """What the right Python may be called there, in the order to look for it."""
-    if target.system == "windows":
-        return (f"py -{target.python}", "python")
-    return (f"python{target.python}", "python3", "python")

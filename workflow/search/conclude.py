@@ -33,7 +33,8 @@ from imago.workflow.steps import export_run
 
 BEST = "best"  # the winner's run folder; best.onnx beside it
 RESERVE = (0.06, 8.0, 60.0)  # share of the budget, least and most seconds, for what follows the training
-TIMED_RUNS = 200
+ENDING_EXPORTS = 2.5  # as long as so many exports: one, and the figures, the charts and the page
+ROUNDS, RUNS, WARM_UP = 10, 20, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,22 @@ class Concluded:
 
 
 class Conclusion:
-    """``run()`` does it all, and may be called again after an interruption."""
+    """``run()`` does it all, and may be called again after an interruption.
+
+    export_s: how long one export takes here, now; so much time is held back for the end.
+    """
 
     def __init__(
-        self, out: Path, dataset: Dataset, options: SearchOptions, live: Live, say: Callable[[str], None]
+        self,
+        out: Path,
+        dataset: Dataset,
+        options: SearchOptions,
+        *,
+        live: Live,
+        export_s: float = 0.0,
+        say: Callable[[str], None],
     ) -> None:
+        self.export_s = export_s
         self.out, self.dataset, self.options, self.live, self.say = out, dataset, options, live, say
         self.folder = out / BEST
 
@@ -85,7 +97,8 @@ class Conclusion:
         """From the trial's weights, for the rest of the time; never to something worse (on validation)."""
         options = self.options
         share, least, most = RESERVE
-        left = self.live.left_s - min(most, max(least, share * options.budget_s))
+        usual = min(most, max(least, share * options.budget_s))
+        left = self.live.left_s - max(usual, ENDING_EXPORTS * self.export_s)
         begun = (self.folder / RUN_FILE).is_file()
         workers, threads = options.crew
         config = replace(
@@ -135,13 +148,18 @@ class Conclusion:
         return [_timed(row, times) for row in rows]
 
     def _times(self, files: Mapping[str, Path]) -> dict[str, float]:
-        """p50 of the engine alone, in µs, all called in turns."""
+        """p50 of the engine alone, in µs. In turns of a few calls each: a noisy moment hits all alike, and a
+        small network is not timed with the caches that a large one has just filled (LeNet-5: 91 µs, not 24).
+        """
         engines = {name: OrtEngine(path) for name, path in files.items()}
         calls = {}
         for name, engine in engines.items():
             tensor = np.zeros([side or 1 for side in engine.input_shape], np.uint8)
             calls[name] = partial(engine.run, tensor)
-        taken = interleaved(calls, runs=TIMED_RUNS) if calls else {}
+        taken: dict[str, list[int]] = {name: [] for name in calls}
+        for _ in range(ROUNDS):
+            for name, call in calls.items():
+                taken[name] += interleaved({name: call}, runs=RUNS, warmup=WARM_UP)[name]
         for engine in engines.values():
             engine.close()
         return {name: float(np.median(ns)) / 1000 for name, ns in taken.items()}

@@ -12,6 +12,7 @@ from imago.edge_runtime.errors import GateError
 from imago.edge_runtime.files import write_json
 from imago.workflow.search.options import SearchOptions
 from imago.workflow.search.outcome import Row, choose, pareto
+from imago.workflow.search.rungs import State
 
 PROGRESS = "progress.json"
 FORMAT = 1
@@ -95,12 +96,12 @@ def spent_before(folder: Path) -> float:
 
 def _counts(rows: Sequence[Row]) -> dict[str, int]:
     states = [r.entry.state for r in rows]
-    names = ("complete", "stopped", "running", "failed")
+    names: tuple[State, ...] = ("complete", "stopped", "running", "failed")
     return {**{name: states.count(name) for name in names}, "settings": _settings(rows)}
 
 
 def _settings(rows: Sequence[Row]) -> int:
-    return sum(1 for r in rows if r.entry.rung == 0 and r.entry.state != "failed")
+    return sum(1 for r in rows if r.entry.parent is None and r.entry.state != "failed")
 
 
 def _best(rows: Sequence[Row], max_latency_us: float) -> int | None:

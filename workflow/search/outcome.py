@@ -197,7 +197,7 @@ class Winner:
 
 def explain(winner: Winner, rows: Sequence[Row], max_latency_us: float) -> str:
     """One paragraph: what won, why, how sure that is, and what else there would have been."""
-    tried = sum(1 for r in rows if r.entry.rung == 0 and r.entry.state != "failed")
+    tried = sum(1 for r in rows if r.entry.parent is None and r.entry.state != "failed")
     low, high = winner.val.interval
     parts = [
         tr("{name} is the most accurate of {tried} settings tried.", name=winner.row.title, tried=tried)

@@ -8,7 +8,6 @@ A search that is stopped goes on where it was; its time counts over all sittings
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imago.edge_runtime.errors import DataError, ImagoError, InputError, StorageError
-from imago.edge_runtime.files import write_json
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import Progress, duration
 from imago.train.data.layouts import load_dataset
@@ -29,15 +27,18 @@ from imago.workflow.search.crew import Crew
 from imago.workflow.search.live import Live
 from imago.workflow.search.options import SearchOptions
 from imago.workflow.search.outcome import Row, Winner, rows_of, trial_line
-from imago.workflow.search.rungs import first_length
+from imago.workflow.search.record import read_state, write_state
+from imago.workflow.search.rungs import FIRST_RUNG, GROWTH, RUNGS, first_length
 from imago.workflow.search.space import Space
 from imago.workflow.search.storage import (
     DATA,
+    EXPORT_S,
     FIRST,
     JOURNAL,
     OVER,
     SETTINGS,
     UNTIL,
+    Silence,
     mend_journal,
     open_storage,
     open_study,
@@ -48,11 +49,10 @@ from imago.workflow.search.storage import (
 if TYPE_CHECKING:
     from optuna import Study
 
-STATE = "search.json"
-FORMAT = 1
 SEARCH_SHARE = 0.55  # of the budget goes into trials, the rest into the winner
 LOOK_EVERY_S = 0.3
 GRACE_S = 5.0  # trials end by themselves when time is up; whoever has not by then is stopped
+SILENCE_S = 300.0  # and the time of the longest trial: then another machine is given up for lost
 FAILURES = 5  # without a success, and there is something wrong that is not one trial's fault
 BY_DESIGN = ("superfluous", "stopped", "lost")
 Say = Callable[[str], None]
@@ -113,24 +113,16 @@ def search(
             study.set_user_attr(key, value)
         first = Space.of(dataset, options).first()
         for params in first[: options.trials or None]:
-            study.enqueue_trial(params)
+            study.enqueue_trial(params, user_attrs={"rung": FIRST_RUNG})
 
     study = open_study(open_storage(place), name, create=create)
-    state = {
-        "format": FORMAT,
-        "data": str(dataset.root.resolve()),
-        "fingerprint": dataset.fingerprint,
-        "storage": storage,
-        "study": name,
-        "settings": options.to_dict(),
-    }
-    write_json(out / STATE, state)
+    write_state(out, dataset, storage=storage, study=name, settings=options.to_dict())
     return _Sitting(dataset, options, out, place=place, study=study, say=say).run(time.monotonic() - began)
 
 
 def resume(out: Path, *, budget_s: float | None = None, say: Say = lambda text: None) -> SearchReport:
     """Go on with the search in ``out``; budget_s: in all, where it is not to be what it was."""
-    state = _state(out)
+    state = read_state(out)
     options = SearchOptions.from_dict(state["settings"])
     if budget_s is not None:
         options = replace(options, budget_s=budget_s)
@@ -149,24 +141,6 @@ def resume(out: Path, *, budget_s: float | None = None, say: Say = lambda text: 
 def study_name(dataset: Dataset) -> str:
     """How the search of these pictures is called in a storage, on every machine."""
     return f"imago-{dataset.fingerprint[:16]}"
-
-
-def _state(out: Path) -> dict[str, Any]:
-    path = out / STATE
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        if state["format"] != FORMAT:
-            raise ValueError(f"format {state['format']}")
-        return {key: state[key] for key in ("data", "fingerprint", "storage", "study", "settings")}
-    except FileNotFoundError as error:
-        raise InputError(
-            "{path} is not a search (it has no search.json); give the folder that imago search wrote",
-            path=out,
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            "{path} is damaged ({reason}); start a new search", path=path, reason=repr(error)
-        ) from error
 
 
 def _loaded(data: Path, options: SearchOptions) -> Dataset:
@@ -193,7 +167,11 @@ class _Sitting:
         self.live.add(already_s)
         try:
             rows = self._trials()
-            done = Conclusion(self.out, self.dataset, self.options, self.live, self.say).run(rows)
+            export_s = float(self.study.user_attrs.get(EXPORT_S, 0.0))
+            end = Conclusion(
+                self.out, self.dataset, self.options, live=self.live, export_s=export_s, say=self.say
+            )
+            done = end.run(rows)
         except (Interrupted, KeyboardInterrupt) as stop:
             self.live.write("stopped", self.rows(), now=True)
             raise Interrupted(
@@ -251,8 +229,11 @@ class _Sitting:
 
     def _watch(self, crew: Crew, stop: StopWish, until: float, bar: Progress) -> None:
         began, shown = time.monotonic(), 0
+        silence = Silence(SILENCE_S + GROWTH**RUNGS * float(self.study.user_attrs[FIRST]))
         while not stop.wished and time.time() < until + GRACE_S:
             alive = crew.alive()
+            for trial in silence.gone(self.study.get_trials(deepcopy=False), time.monotonic()):
+                put_back(self.study, trial, "lost")
             rows = self.rows()
             self._stop_if_hopeless(rows)
             bar.clear()

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNAL = "trials.journal"
+LOCK_S = 5  # a write takes milliseconds; a lock this old was left by a process that was killed
 SQLITE = (".db", ".sqlite", ".sqlite3")
 STARTUP_TRIALS = 8  # until the sampler believes that it knows something
-SETTINGS, DATA, UNTIL, OVER, FIRST = "settings", "data", "until", "over", "first"
+SETTINGS, DATA, UNTIL, OVER, FIRST, EXPORT_S = "settings", "data", "until", "over", "first", "export_s"
 
 
 def open_storage(place: str) -> BaseStorage:
@@ -68,7 +69,8 @@ def _journal(path: Path) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not a symlink as lock: Windows and USB sticks have none.
-        return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+        lock = JournalFileOpenLock(str(path), grace_period=LOCK_S)
+        return JournalStorage(JournalFileBackend(str(path), lock))
     except OSError as error:
         raise StorageError(
             "cannot write {path}: {reason}; free some space or choose another place",
@@ -88,7 +90,7 @@ def mend_journal(path: Path) -> None:
 
     if not path.is_file():
         return
-    with get_lock_file(JournalFileOpenLock(str(path))), path.open("r+b") as file:
+    with get_lock_file(JournalFileOpenLock(str(path), grace_period=LOCK_S)), path.open("r+b") as file:
         data = file.read()
         file.truncate(data.rfind(b"\n") + 1)
 
@@ -148,6 +150,7 @@ def entry_of(trial: FrozenTrial) -> Entry:
         accuracy=None if accuracy is None else float(accuracy),
         p50_us=float(attrs.get("p50_us", 0.0)),
         parent=attrs.get("parent"),
+        network=str(trial.params.get("model", "")),
         curve=tuple((float(a), float(b)) for a, b in attrs.get("curve", ())),
     )
 
@@ -166,6 +169,30 @@ def put_back(study: Study, trial: FrozenTrial, why: str) -> None:
         study.enqueue_trial(dict(trial.params), user_attrs=kept)
     study._storage.set_trial_user_attr(trial._trial_id, "note", why)
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+class Silence:
+    """Finds the trials of other machines from which nothing was heard for ``patience_s``: nobody tells when a
+    machine was switched off, and their clocks are not compared."""
+
+    def __init__(self, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self._heard: dict[int, tuple[int, float]] = {}
+
+    def gone(self, trials: Sequence[FrozenTrial], now: float) -> list[FrozenTrial]:
+        """now: monotonic seconds."""
+        found = []
+        for trial in trials:
+            attrs = trial.user_attrs
+            if trial.state.name != "RUNNING" or attrs.get("host") == this_host():
+                continue
+            words = len(attrs) + len(attrs.get("curve", ()))
+            before, since = self._heard.get(trial.number, (-1, now))
+            if words != before:
+                self._heard[trial.number] = (words, now)
+            elif now - since >= self.patience_s:
+                found.append(trial)
+        return found
 
 
 def this_host() -> str:

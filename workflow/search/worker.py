@@ -29,6 +29,7 @@ from imago.workflow.search.options import SearchOptions
 from imago.workflow.search.rungs import GROWTH, Entry, lags, length_of, next_promotion, standard_error
 from imago.workflow.search.space import Space
 from imago.workflow.search.storage import (
+    EXPORT_S,
     FIRST,
     OVER,
     SETTINGS,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
 TRIALS, ENGINES = "trials", "engines"
+TELL_EVERY_S = 1.0
 WRAP_UP_S = 1.5  # of a trial after its last step
 
 
@@ -72,6 +74,7 @@ class Worker:
         self.dataset: Dataset = load_dataset(job.data, self.options.data)
         self.space = Space.of(self.dataset, self.options)
         self.first = float(self.study.user_attrs[FIRST])
+        self._told = 0.0
 
     def run(self) -> int:
         """Work until the search is over or there is nothing left to try."""
@@ -118,7 +121,7 @@ class Worker:
         return time.time() + needed + WRAP_UP_S <= float(self.study.user_attrs[UNTIL])
 
     def _enough(self, entries: list[Entry]) -> bool:
-        tried = sum(1 for e in entries if e.rung == 0 and e.state != "failed")
+        tried = sum(1 for e in entries if e.parent is None and e.state != "failed")
         return bool(self.options.trials) and tried >= self.options.trials
 
     def _promote(self, entry: Entry) -> None:
@@ -176,7 +179,9 @@ class Worker:
         key = f"latency:{engine_key(config)}"
         known = self.study.user_attrs.get(key)
         if known is None:
+            began = time.monotonic()
             path = engine_file(config, len(self.dataset.classes), self.job.out / ENGINES)
+            self.study.set_user_attr(EXPORT_S, time.monotonic() - began)  # how long the end will take
             known = self.study.user_attrs.get(key) or engine_p50_us(path)
             self.study.set_user_attr(key, known)
         return float(known)
@@ -221,7 +226,7 @@ class Worker:
         """How long to train: on from the parent's weights, or all of it where they are on another machine."""
         rung, parent = int(trial.user_attrs["rung"]), trial.user_attrs.get("parent")
         if parent is None:
-            return config, length_of(rung, self.first)
+            return config, self.first * GROWTH**rung
         before = self._trials()[parent]
         folder = self.job.out / TRIALS / _folder_of(parent, before.user_attrs)
         if not (folder / WEIGHTS).is_file():
@@ -229,11 +234,18 @@ class Worker:
         return going_on_from(folder, config), length_of(rung, self.first)
 
     def _lags(self, trial: Trial, p50_us: float, curve: Curve) -> bool:
+        """At most once a second: epochs may be short, and every word to the others costs a write."""
+        if time.monotonic() - self._told < TELL_EVERY_S:
+            return False
+        self._told = time.monotonic()
         self._note(trial, curve=list(curve), accuracy=curve[-1][1])
         doubt = standard_error(len(self.dataset.splits["val"]))
         share, best = curve[-1]
         rung = int(trial.user_attrs.get("rung", 0))
-        mine = Entry(trial.number, "running", rung, p50_us=p50_us, curve=((share, best + doubt),))
+        network = str(trial.params["model"])
+        mine = Entry(
+            trial.number, "running", rung, p50_us=p50_us, curve=((share, best + doubt),), network=network
+        )
         return lags(mine, self._entries())
 
     def _give_back(self, trial: Trial) -> None:

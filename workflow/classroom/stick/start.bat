@@ -7,5 +7,5 @@ if not exist "%IMAGO%" (
   pause
   exit /b 2
 )
-"%IMAGO%" studio %*
+"%IMAGO%" studio --lesson %*
 if errorlevel 1 pause

@@ -6,4 +6,4 @@ if [ ! -x "$imago" ]; then
   echo "imago is not installed yet: sh install.sh" >&2
   exit 2
 fi
-exec "$imago" studio "$@"
+exec "$imago" studio --lesson "$@"
