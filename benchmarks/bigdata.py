@@ -1,11 +1,11 @@
-"""A million pictures and ten thousand classes: what listing, index, split and sampler cost in time and memory.
+"""A million pictures of ten thousand classes: what index, split and sampler cost in time and memory.
 
     python benchmarks/bigdata.py [--pictures 1000000] [--classes 10000] [--layout shards|folders]
 
-Writes a synthetic set (tiny PNG pictures in tar shards of 10,000, or one file each), then measures in fresh
-processes: listing, splitting and fingerprint the first time (every byte is read) and again (remembered), the first
-batches of a training that streams, and the order of an epoch. Nothing is trained. Needs about 2 kB of disk per
-picture in shards and 5 kB as files.
+Writes a synthetic set (tiny PNG pictures in tar shards of 10,000, or one file each), then measures in
+fresh processes: listing, splitting and fingerprint the first time (every byte is read) and again (known),
+and the first batches of a training that streams. Nothing is trained. Needs about 2 kB of disk per picture in
+shards and 5 kB as files.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ data = load_dataset(Path(sys.argv[1]))
 facts |= {"index_s": time.perf_counter() - began, "index_mb": mb(), "classes": len(data.classes)}
 facts["counts"] = {name: len(split) for name, split in data.splits.items()}
 split = open_cache(data, "train", InputSpec(32, 32), quota=1)
-batches = Batches(split.images, split.labels, Normalise((0.5,), (0.25,)), batch_size=256, device=torch.device("cpu"))
+how = {"batch_size": 256, "device": torch.device("cpu")}
+batches = Batches(split.images, split.labels, Normalise((0.5,), (0.25,)), **how)
 began = time.perf_counter()
 stream = batches.epoch(0)
 next(stream)
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=10_000)
     parser.add_argument("--layout", choices=("shards", "folders"), default="shards")
-    parser.add_argument("--folder", type=Path, help="where to write (default: the system's temporary folder)")
+    parser.add_argument("--folder", type=Path, help="where to write (default: temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         root, began = Path(name) / "set", time.perf_counter()
@@ -121,8 +122,8 @@ def main() -> None:
         rows = {what: probed(root, Path(name) / "cache") for what in ("first time", "again")}
     for what, row in rows.items():
         print(
-            f"{what}: index in {row['index_s']:.1f} s, {row['index_mb'] - row['imports_mb']:.0f} MB more than "
-            f"the imports' {row['imports_mb']:.0f}; first batch after {row['first_batch_s']:.2f} s, then "
+            f"{what}: index in {row['index_s']:.1f} s, {row['index_mb'] - row['imports_mb']:.0f} MB more "
+            f"than the imports' {row['imports_mb']:.0f}; first batch after {row['first_batch_s']:.2f} s, then "
             f"{row['streamed_per_s']:.0f} pictures/s; peak {row['mb']:.0f} MB"
         )
     save("bigdata", {"pictures": args.pictures, "classes": args.classes, "layout": args.layout, "rows": rows})

@@ -4,9 +4,9 @@
 
 1. LeNet-5 on MNIST with a fixed recipe (chosen on validation pictures): seconds of training, without loading,
    validation, and report, and the accuracy on the 10,000 test pictures, used once.
-2. MobileNetV3-Small, 128 px, the bugs7 and hymenoptera photos, batch 128: pictures per second of imago's whole loop
-   (augmentation, optimiser, weight average and all) as a share of the same network's forward + backward on random
-   data that lie on the device. Rounds alternate; every clock waits for the device.
+2. MobileNetV3-Small, 128 px, the bugs7 and hymenoptera photos, batch 128: pictures per second of imago's
+   whole loop (augmentation, optimiser, weight average and all) as a share of the same network's forward +
+   backward on random data that lie on the device. Rounds alternate; every clock waits for the device.
 
 It runs on a CPU too, which proves that it works; --quick uses few pictures. Only figures with a device's name
 in front of them are figures of that device.
@@ -15,6 +15,7 @@ in front of them are figures of that device.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -51,8 +52,6 @@ def lenet(device: str, epochs: int, batch_size: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         outcome = train(data_folder("mnist"), config, Path(folder) / "run")
         lines = (Path(folder) / "run" / "metrics.json").read_text(encoding="utf-8")
-    import json
-
     if outcome.test is None:
         raise RuntimeError("MNIST has a test split")
     return {
@@ -139,9 +138,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round of the photos, one epoch of digits"
-    )
+    parser.add_argument("--quick", action="store_true", help="one round of the photos, one epoch of digits")
     args = parser.parse_args()
     place = choose_place(TrainConfig(device=args.device))
     cpu = place.device.type == "cpu"
@@ -150,14 +147,12 @@ def main() -> None:
     print(f"{place} ({result['cpu']}), torch {torch.__version__}")
     p = result["photos"] = photos(args.device, 1 if args.quick else args.rounds, copies)
     print(
-        f"MobileNetV3-Small {SIDE} px: imago {p['images_per_s']['imago']:.0f} images/s, bare forward + backward "
-        f"{p['images_per_s']['bare']:.0f}: {p['share']:.1%}"
+        f"MobileNetV3-Small {SIDE} px: imago {p['images_per_s']['imago']:.0f} images/s, bare forward + "
+        f"backward {p['images_per_s']['bare']:.0f}: {p['share']:.1%}"
     )
     m = result["lenet"] = lenet(args.device, 1 if args.quick else args.epochs, args.batch_size)
     reached = "reached" if m["accuracy"] >= GOAL else "not reached"
-    print(
-        f"LeNet-5: {m['accuracy']:.2%} of {m['n']} after {m['train_s']:.1f} s of training ({GOAL:.1%} {reached})"
-    )
+    print(f"LeNet-5: {m['accuracy']:.2%} of {m['n']} after {m['train_s']:.1f} s; {GOAL:.1%} {reached}")
     save("gpu", result)
 
 

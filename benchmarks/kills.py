@@ -2,9 +2,9 @@
 
     python benchmarks/kills.py [--kills 50] [--seed 0]
 
-LeNet-5 on 600 MNIST pictures, one process on a CPU, checkpoints at every epoch. A run is killed after a random
-time, from before its first file to its last, resumed, killed again, until it finishes; then the next begins.
-Weights are compared bit for bit, the table of epochs line by line (but for the seconds in it).
+LeNet-5 on 600 MNIST pictures, one process on a CPU, checkpoints at every epoch. A run is killed after a
+random time, from before its first file to its last, resumed, killed again, until it finishes; then the next
+begins. Weights are compared bit for bit, the table of epochs line by line (but for the seconds in it).
 """
 
 from __future__ import annotations

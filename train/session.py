@@ -6,6 +6,7 @@ test → report. Everything that later steps need lands in the run folder (``run
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from imago.edge_runtime.errors import DataError, InputError, StorageError
 from imago.edge_runtime.messages import tr
@@ -31,6 +32,7 @@ from imago.train.distill import Teacher, check_teacher
 from imago.train.lineage import Ancestor, known_as, open_ancestor, other_pictures, require_same
 from imago.train.loop import Loop, Network
 from imago.train.means import Means
+from imago.train.mixing import grown
 from imago.train.models.registry import BuiltModel
 from imago.train.results import Outcome, finish, ordered_batches
 from imago.train.run import RUN_FILE, Run, library_versions
@@ -235,6 +237,7 @@ def _loop(
     config, normalise, team = run.config, Normalise(run.mean, run.std), means.team
     train_split = splits["train"]
     _check_parts(config, len(train_split), team)
+    _check_growing(config, built.module, train_split.images.shape)
     batches = Batches(
         train_split.images,
         train_split.labels,
@@ -260,6 +263,22 @@ def _loop(
         team=team,
         clock=means.clock,
     )
+
+
+def _check_growing(config: TrainConfig, module: nn.Module, shape: tuple[int, ...]) -> None:
+    """A network that takes pictures of one size cannot begin with smaller ones. Raises InputError."""
+    if not config.grow:
+        return
+    picture = torch.zeros(2, shape[3], shape[1], shape[2])
+    try:
+        with torch.no_grad():
+            copy.deepcopy(module).cpu().eval()(grown(config, picture, 0.0))
+    except RuntimeError as error:
+        raise InputError(
+            "--grow {grow}: {model} takes pictures of one size only; leave out --grow or choose another --model",
+            grow=config.grow,
+            model=config.model,
+        ) from error
 
 
 def _check_parts(config: TrainConfig, count: int, team: Team) -> None:
