@@ -123,8 +123,8 @@ def main() -> None:
     for what, row in rows.items():
         print(
             f"{what}: index in {row['index_s']:.1f} s, {row['index_mb'] - row['imports_mb']:.0f} MB more "
-            f"than the imports' {row['imports_mb']:.0f}; first batch after {row['first_batch_s']:.2f} s, then "
-            f"{row['streamed_per_s']:.0f} pictures/s; peak {row['mb']:.0f} MB"
+            f"than the imports' {row['imports_mb']:.0f}; first batch after {row['first_batch_s']:.2f} s, "
+            f"then {row['streamed_per_s']:.0f} pictures/s; peak {row['mb']:.0f} MB"
         )
     save("bigdata", {"pictures": args.pictures, "classes": args.classes, "layout": args.layout, "rows": rows})
 
