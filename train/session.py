@@ -65,7 +65,8 @@ def train(
     team.require_same(dataset.fingerprint)
     begun = _begun(out, dataset, team) if resume else None
     with clock.span("build"):
-        begin = start(config, dataset, begun, stepped=(out / CHECKPOINT).exists())
+        stepped, *_ = team.agree(team.chief and (out / CHECKPOINT).exists())
+        begin = start(config, dataset, begun, stepped=bool(stepped))
     guide = _guide(config, dataset, begun)
     for note in (*dataset.notes, *begin.notes, *_introduced(guide, dataset)):
         say(note)
