@@ -75,7 +75,8 @@ def main() -> None:
         mean = statistics.mean(row["accuracy"] for row in rows)
         slowest = max(row["seconds"] for row in rows)
         print(
-            f"{name} ({flags or 'defaults'}): mean {mean:.2%} [{goal:.1%}], at most {slowest:.1f} s [{limit:.0f}]"
+            f"{name} ({flags or 'defaults'}): mean {mean:.2%} [{goal:.1%}], "
+            f"at most {slowest:.1f} s [{limit:.0f}]"
         )
         result[name] = {"flags": flags, "rows": rows, "mean": mean}
     save("mnist_time", result)
