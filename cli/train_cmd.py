@@ -125,7 +125,7 @@ def _training_flags(p: argparse.ArgumentParser, default: TrainConfig) -> None:
 
 def _means_flags(p: argparse.ArgumentParser) -> None:
     """How the work is done; nothing here changes the result but by rounding."""
-    group, launch = p.add_argument_group(tr("machines")), Launch()
+    group, launch = p.add_argument_group(tr("machines that work together")), Launch()
     group.add_argument(
         "--devices",
         type=int,

@@ -67,9 +67,10 @@ def _make(
     end = _End()
     try:
         if device.type == "cuda":
-            with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            with torch.cuda.device(device), torch.cuda.stream(stream):
                 for batch in source:
-                    ready = torch.cuda.Event()
+                    ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     ready.record()
                     made.put((batch, ready))
                     if stopped.is_set():

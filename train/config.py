@@ -44,10 +44,10 @@ class TrainConfig:
     that fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
     decay of the weight average per step (0: off). mixup, cutmix: strength (the beta distribution's parameter)
     of mixing two pictures into one (0: off; ``mixing.py``). grow: share of the training over which the
-    pictures grow from half their side (0: whole from the start). class_weights: weigh rare classes up (auto: from 3:1
-    imbalance on). patience: stop after so many epochs without a better validation accuracy (0: never).
-    augment: random changes of the training pictures (auto: light for digits, standard for photos; overhead:
-    any heading). freeze: "none", "backbone", or how many blocks from the input stay as they are.
+    pictures grow from half their side (0: whole from the start). class_weights: weigh rare classes up (auto:
+    from 3:1 imbalance on). patience: stop after so many epochs without a better validation accuracy (0:
+    never). augment: random changes of the training pictures (auto: light for digits, standard for photos;
+    overhead: any heading). freeze: "none", "backbone", or how many blocks from the input stay as they are.
     unfreeze_every: every so many epochs one more block, from the output side, joins in (0: never). teacher:
     folder of a finished run from which this one learns as well (``distill.py``): the loss is (1 −
     distill_weight) · cross-entropy + distill_weight · distill_temperature² · KL(teacher ‖ student). threads:

@@ -22,25 +22,25 @@ import torch
 from imago.edge_runtime.files import write_json, write_text
 from imago.edge_runtime.messages import tr
 
-# In the order of the table; what is not here comes behind them.
-PHASES = (
-    "start",
-    "read data",
-    "build",
-    "decode",
-    "read",
-    "augment",
-    "transfer",
-    "wait for data",
-    "forward",
-    "backward",
-    "step",
-    "average",
-    "agree",
-    "validate",
-    "save",
-    "evaluate",
-)
+# Phase → its name for people, in the order of the table; what is not here comes behind them.
+PHASES = {
+    "read data": "finding and hashing the pictures",
+    "build": "building the network",
+    "decode": "decoding pictures",
+    "read": "reading from the cache",
+    "augment": "changing and converting pictures (augment)",
+    "transfer": "transfer to the device",
+    "wait for data": "waiting for pictures",
+    "forward": "forward pass and loss",
+    "backward": "backward pass",
+    "step": "optimiser step",
+    "average": "weight average",
+    "agree": "agreement between processes",
+    "validate": "validation after each epoch",
+    "save": "saving the state",
+    "evaluate": "final evaluation and report",
+    "other": "everything else (starting up, Python)",
+}
 TRACE_EVENTS = 200_000  # about 20 MB of JSON; counting goes on
 PROFILE, TRACE = "profile.json", "trace.json"
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
@@ -155,7 +155,7 @@ class Stopwatch(Clock):
 
 def table(report: dict[str, Any]) -> list[str]:
     """The report as lines for people."""
-    names = {name: tr(name) for name in (*PHASES, "other")}
+    names = {phase: tr(name) for phase, name in PHASES.items()}
     lines = [
         tr(
             "where {seconds} s went, on {device}:",

@@ -12,9 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from imago.edge_runtime.errors import DataError, InputError, StorageError
 from imago.edge_runtime.messages import tr
@@ -36,9 +33,8 @@ from imago.train.models.registry import BuiltModel
 from imago.train.results import Outcome, finish, ordered_batches
 from imago.train.run import RUN_FILE, Run, library_versions
 from imago.train.start import Start, start
+from imago.train.suiting import check_growing, check_parts, class_weights, frozen_blocks
 from imago.train.team import Team
-
-IMBALANCE = 3.0  # largest class : smallest class, from which "auto" weighs rare classes up
 
 
 def train(
@@ -75,7 +71,8 @@ def train(
     team.require_same(dataset.fingerprint)
     begun = _begun(out, dataset, team) if resume else None
     with clock.span("build"):
-        begin = start(config, dataset, begun, stepped=(out / CHECKPOINT).exists())
+        stepped, *_ = team.agree(team.chief and (out / CHECKPOINT).exists())
+        begin = start(config, dataset, begun, stepped=bool(stepped))
     guide = _guide(config, dataset, begun)
     for note in (*dataset.notes, *begin.notes, *_introduced(guide, dataset)):
         say(note)
@@ -253,7 +250,8 @@ def _loop(
 ) -> Loop:
     config, normalise, team = run.config, Normalise(run.mean, run.std), means.team
     train_split = splits["train"]
-    _check_parts(config, len(train_split), team)
+    check_parts(config, len(train_split), team)
+    check_growing(config, built.module, train_split.images.shape)
     batches = Batches(
         train_split.images,
         train_split.labels,
@@ -268,54 +266,14 @@ def _loop(
     )
     return Loop(
         config,
-        Network(built.module, built.blocks, _frozen_blocks(config, built)),
+        Network(built.module, built.blocks, frozen_blocks(config, built)),
         train=batches,
         val=ordered_batches(splits["val"], run, place, team) if "val" in splits else None,
         place=place,
         folder=out,
-        class_weights=_class_weights(config, train_split.labels, len(run.classes)),
+        class_weights=class_weights(config, train_split.labels, len(run.classes)),
         teacher=teacher,
         say=say,
         team=team,
         clock=means.clock,
     )
-
-
-def _check_parts(config: TrainConfig, count: int, team: Team) -> None:
-    """Every process needs pictures in every batch. Raises InputError."""
-    smallest = count // max(1, -(-count // min(config.batch_size, count)))
-    if smallest < team.world:
-        raise InputError(
-            "{world} processes cannot share batches of {count} pictures; give a larger --batch-size or "
-            "fewer --devices",
-            world=team.world,
-            count=smallest,
-        )
-
-
-def _frozen_blocks(config: TrainConfig, built: BuiltModel) -> int:
-    """How many blocks start frozen; the last block is the head, which always learns."""
-    if config.freeze == "none":
-        return 0
-    if config.freeze == "backbone":
-        return len(built.blocks) - 1
-    count = int(config.freeze)
-    if count >= len(built.blocks):
-        raise InputError(
-            "--freeze {count}: {model} has {blocks} blocks and the last one must learn; give at most {most}",
-            count=count,
-            model=config.model,
-            blocks=len(built.blocks),
-            most=len(built.blocks) - 1,
-        )
-    return count
-
-
-def _class_weights(config: TrainConfig, labels: npt.NDArray[np.int64], classes: int) -> Tensor | None:
-    """Weights in inverse proportion to class size, mean 1 over the pictures; None for equal weights."""
-    counts = np.bincount(labels, minlength=classes)
-    uneven = counts.max() >= IMBALANCE * max(1, counts.min())
-    if config.class_weights == "off" or (config.class_weights == "auto" and not uneven):
-        return None
-    weights = len(labels) / (classes * np.maximum(counts, 1))
-    return torch.from_numpy(weights.astype(np.float32))

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from imago.edge_runtime.errors import DataError
@@ -139,7 +140,7 @@ def join(*, cuda: bool) -> Team:
     team = Team(int(env[RANK]), int(env[WORLD]), int(env[LOCAL_RANK]), int(env.get(LOCAL_WORLD, env[WORLD])))
     method = env.get(RENDEZVOUS, "env://")
     with team.talking():
-        store, _, _ = next(dist.rendezvous(method, team.rank, team.world, timeout=PATIENCE))
+        store, _, _ = next(rendezvous(method, team.rank, team.world, timeout=PATIENCE))
         dist.init_process_group(
             "nccl" if cuda else "gloo", store=store, rank=team.rank, world_size=team.world, timeout=PATIENCE
         )
@@ -202,10 +203,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
         axes, shape = (0, 2, 3), (1, -1, 1, 1)
         count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
-        sums = all_reduce(torch.cat([x.sum(axes), count]))
+        sums: Tensor = all_reduce(torch.cat([x.sum(axes), count]))  # type: ignore[no-untyped-call]
         mean, total = sums[:-1] / sums[-1].detach(), sums[-1].detach()
         centred = x - mean.view(shape)
-        variance = all_reduce(centred.square().sum(axes)) / total
+        squares: Tensor = all_reduce(centred.square().sum(axes))  # type: ignore[no-untyped-call]
+        variance = squares / total
         self._follow(mean.detach(), variance.detach() * total / (total - 1).clamp(min=1))
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:

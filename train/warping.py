@@ -1,4 +1,4 @@
-"""Moving pixels on a CPU: OpenCV on uint8, picture by picture, or many small ones as one tall picture."""
+"""Moving pixels on a CPU: OpenCV on uint8, picture by picture or many small ones as one tall picture."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TALLEST = 32_000  # OpenCV addresses rows with 16 bits
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Warp:
-    """One batch of large pictures: from ``images[where]`` through ``maps`` into ``pixels``, or with ``tables``
-    on into ``floats``.
+    """One batch of large pictures: from ``images[where]`` through ``maps`` into ``pixels``, or with
+    ``tables`` on into ``floats``.
 
-    images: uint8 ``(n, H, W, C)``. maps: float64 matrices ``(B, 2, 3)`` or float32 positions ``(B, 2, H, W)``.
-    tables: float32 ``(B, 256, 1, C)``, what becomes of every pixel value (``tables_of``).
+    images: uint8 ``(n, H, W, C)``. maps: float64 matrices ``(B, 2, 3)`` or positions float32
+    ``(B, 2, H, W)``. tables: float32 ``(B, 256, 1, C)``, what becomes of every pixel value (``tables_of``).
     """
 
     images: U8

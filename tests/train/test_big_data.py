@@ -1,4 +1,4 @@
-"""More than the cache may take, and more than fits in memory: streamed pictures, large indices, many classes."""
+"""More than the cache may take, more than fits in memory: streamed pictures, large indices, many classes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from imago.train.data.layouts import load_dataset
 from imago.train.profiling import NO_CLOCK
 
 from picture_support import class_folders
-from support import imago
 from run_support import same_weights
+from support import imago
 
 CPU = torch.device("cpu")
 SPEC = InputSpec(24, 24)

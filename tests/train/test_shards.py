@@ -1,4 +1,4 @@
-"""Tar shards: the same files as Python's tarfile finds, the same pictures as folders give, nothing unpacked."""
+"""Tar shards: the files that Python's tarfile finds, the pictures that folders give, nothing unpacked."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_damaged_archive_is_one_clear_error(changes: list[tuple[int, int]], cu
             found = list(members(path))
         except DataError:
             return
-        assert all(0 <= m.offset and m.offset + m.size <= size for m in found)
+        assert all(m.offset >= 0 and m.offset + m.size <= size for m in found)
 
 
 def packed(folder: Path, shards: Path, split: str = "train") -> None:

@@ -83,7 +83,8 @@ class Streamed:
 
     def __getitem__(self, key: Any) -> U8:
         if isinstance(key, int | np.integer):
-            return self._several([range(len(self))[int(key)]])[0]
+            only: U8 = self._several([range(len(self))[int(key)]])[0]
+            return only
         if isinstance(key, slice):
             return self._several(list(range(len(self))[key]))
         chosen: npt.NDArray[Any] = np.asarray(key)
@@ -97,6 +98,7 @@ class Streamed:
         failed = [row.path for row in rows if isinstance(row, Failed)]
         if failed:
             raise cannot_decode(self.root, failed)
-        for target, row in zip(out, rows, strict=True):
-            target[...] = row
+        for number, row in enumerate(rows):
+            if not isinstance(row, Failed):
+                out[number] = row
         return out

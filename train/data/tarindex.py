@@ -1,8 +1,9 @@
 """Where the files inside a tar archive lie: names, offsets and sizes, without unpacking anything.
 
-POSIX ustar and pax, GNU long names and large sizes (what Python's ``tarfile`` writes and reads; the tests hold
-this against it). Unlike ``tarfile`` it keeps nothing but what is asked for, so that archives with hundreds of
-thousands of members are listed in seconds. Links, devices, folders and sparse files are passed over.
+POSIX ustar and pax, GNU long names and large sizes (what Python's ``tarfile`` writes and reads; the tests
+hold this against it). Unlike ``tarfile`` it keeps nothing but what is asked for, so that archives with
+hundreds of thousands of members are listed in seconds. Links, devices, folders and sparse files are passed
+over.
 """
 
 from __future__ import annotations
