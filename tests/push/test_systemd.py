@@ -67,10 +67,10 @@ class System:
             "SHARE": str(share),
             "MASKED": " ".join(MASKED),
         }
-        self._process = subprocess.Popen(
-            [*words, "bash", "-c", BOOT], env=env, stdin=subprocess.DEVNULL,
-            stdout=(share / "boot.log").open("wb"), stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        with (share / "boot.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*words, "bash", "-c", BOOT], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         self.first = self._find()
 
     def _find(self) -> int:
