@@ -147,7 +147,7 @@ def test_the_story_under_systemd(system: System) -> None:
     code, said = up("b", "--timeout", "300")
     assert (code, said["changed"]) == (0, False), said
 
-    code, said = up("broken", "--timeout", "10")
+    code, said = up("broken", "--timeout", "40")
     assert code == 2 and f"{second} runs again" in said["text"] and "no such source" in said["text"]
     code, said = system.agent("status")
     assert said["current"]["release"] == second and said["health"]["status"] == 200
