@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imago.cli.common import Parser
-from imago.edge_runtime.bundle.archive import is_bundle
+from imago.edge_runtime.bundle.names import is_bundle
 from imago.edge_runtime.messages import tr
 
 

@@ -98,11 +98,14 @@ class Board:
     def start(self, *more: str) -> None:
         """Start sshd."""
         path = f"{self.folder / 'bin'}:/usr/bin:/bin:/usr/sbin:/sbin"
+        shell = self.folder / "shell"  # whatever the user's own .bashrc says about PATH
+        shell.write_text(f'#!/bin/sh\nPATH={path}\nexport PATH\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n')
+        shell.chmod(0o755)
         (self.folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host'}\n"
             f"AuthorizedKeysFile {self.folder / 'authorized'}\nStrictModes no\nUsePAM no\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
-            f"PidFile {self.folder / 'sshd.pid'}\nSetEnv PATH={path}\nMaxStartups 100\n" + "\n".join(more)
+            f"PidFile {self.folder / 'sshd.pid'}\nForceCommand {shell}\nMaxStartups 100\n" + "\n".join(more)
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)

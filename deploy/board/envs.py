@@ -50,7 +50,8 @@ class Wanted:
     def digest(self) -> str:
         """Names the environment: same content, same Python, same name."""
         python = f"{sys.implementation.cache_tag} {platform.machine()} {sys.base_prefix}"
-        text = json.dumps([1, python, sorted(self.wheels.items()), self.extras, self.online])
+        extras = self.extras if self.online else ()  # a kit is installed whole, whatever a bundle asks for
+        text = json.dumps([1, python, sorted(self.wheels.items()), extras, self.online])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -90,5 +90,6 @@ def _no_camera(root: Root, name: str) -> str:
 
 def _with_log(reason: str, service: Service, since: float) -> str:
     """The reason, with what the program itself said last."""
-    said = [line for line in service.logs(40, since) if "imago:" in line or "Error" in line]
+    lines = [line for line in service.logs(40, since) if "systemd[" not in line]
+    said = [line for line in lines if "imago:" in line or "Error" in line]
     return f"{reason}; {said[-1].strip()[-300:]}" if said else reason

@@ -14,7 +14,7 @@ USER = "imago"
 TEMPLATE = """\
 # Made by imago deploy; changes are overwritten. Put your own into {name}.d/*.conf (systemctl edit {name}).
 [Unit]
-Description=imago: live image classification
+Description=Live image classification (imago)
 After=network.target
 StartLimitIntervalSec=0
 

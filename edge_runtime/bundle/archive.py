@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from imago.edge_runtime.bundle.manifest import MANIFEST, MAX_MANIFEST, Manifest, damaged
 from imago.edge_runtime.errors import BundleError
 from imago.edge_runtime.files import replacing
+
+if TYPE_CHECKING:
+    import zipfile
 
 CHUNK = 1 << 20
 VERSION, UTF8, DATE = 20, 0x800, 0x0021  # zip 2.0; names are UTF-8; 1 January 1980
@@ -107,11 +109,6 @@ def unpack(path: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether ``path`` looks like a bundle, or like one that was unpacked."""
-    return path.suffix.lower() == ".imago" or (path.is_dir() and (path / MANIFEST).is_file())
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -119,6 +116,8 @@ def sha256_of(path: Path) -> str:
 
 
 def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    import zipfile  # 2 MB of compression libraries that an unpacked bundle does not need
+
     try:
         return zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error) as error:
@@ -127,6 +126,8 @@ def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
 
 def _manifest(file: BinaryIO, archive: zipfile.ZipFile) -> Manifest:
     """The manifest, once everything around the members has the one form that ``archive_bytes`` writes."""
+    import zipfile
+
     entries = archive.infolist()
     first = entries[0] if entries else None
     plain = first is not None and first.filename == MANIFEST and first.compress_type == zipfile.ZIP_STORED
@@ -162,16 +163,20 @@ def _in_form(file: BinaryIO, sizes: Mapping[str, int], crcs: Sequence[int]) -> b
 @contextmanager
 def _member(path: Path, name: str) -> Iterator[BinaryIO]:
     """One member of an archive or of an unpacked bundle, as a file."""
+    if path.is_dir():
+        if (path / name).is_symlink() or (path / name).parent.is_symlink():
+            raise damaged(f"{name}: a link")
+        if not (path / name).is_file():
+            raise damaged(f"{name}: missing")
+        with (path / name).open("rb") as plain:
+            yield plain
+        return
+    import zipfile
+
     try:
-        if path.is_dir():
-            if (path / name).is_symlink() or (path / name).parent.is_symlink():
-                raise damaged(f"{name}: a link")
-            with (path / name).open("rb") as plain:
-                yield plain
-        else:
-            with path.open("rb") as raw, _open_zip(raw) as archive, archive.open(name) as stored:
-                yield stored  # type: ignore[misc]
-    except (zipfile.BadZipFile, EOFError, FileNotFoundError) as error:
+        with path.open("rb") as raw, _open_zip(raw) as archive, archive.open(name) as stored:
+            yield stored  # type: ignore[misc]
+    except (zipfile.BadZipFile, EOFError) as error:
         raise damaged(f"{name}: {error}") from error
 
 

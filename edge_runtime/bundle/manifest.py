@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
+from imago.edge_runtime.bundle.names import MANIFEST
 from imago.edge_runtime.bundle.settings import RunSettings
 from imago.edge_runtime.errors import BundleError, ImagoError
 
+__all__ = ["MANIFEST", "BoardNeeds", "Manifest", "Member", "Variant"]
 BUNDLE_SCHEMA = 1
-MANIFEST = "manifest.json"
 MAX_MANIFEST = 1_000_000  # bytes
 MAX_MEMBERS = 64
 MAX_MEMBER = 2_000_000_000  # bytes: zip without its 64-bit extension

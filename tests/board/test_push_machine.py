@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 USER = "pi:x:1000:1000::/home/pi:/bin/bash\n"
 SHADOW = "pi:*:20000:0:99999:7:::\n"
 SUDO = "pi ALL=(ALL) NOPASSWD: ALL\n"
-PATIENCE = 600
+PATIENCE = 1800
 
 
 class PowerCut(Exception):
