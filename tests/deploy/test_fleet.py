@@ -37,7 +37,7 @@ class Fleet:
             "ansible_python_interpreter": sys.executable,
             "imago_become": False,
             "imago_systemd": False,
-            "imago_timeout": 40,
+            "imago_timeout": 300,
             **more,
         }
         hosts = {name: facts(board) for name, board in self.boards.items()}
@@ -63,7 +63,7 @@ class Fleet:
     def status(self, *flags: str) -> tuple[dict[str, dict[str, Any]], int]:
         """``imago fleet status`` by board, and its exit code."""
         path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
-        words = ("fleet", "status", str(self.folder / "inventory.yml"), "--json", "-", *flags)
+        words = ("fleet", "status", str(self.folder / "inventory.yml"), "--json", "-", "--timeout", "120", *flags)
         done = imago(*words, env={**environment(self.folder), "PATH": path})
         assert done.stdout, done.stderr
         assert "Traceback" not in done.stderr
@@ -164,7 +164,7 @@ def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     assert len(releases) == 1
 
     bad, _ = bundle(fleet, "bad", seed=2, source="/nowhere/video.mp4")
-    fleet.write(imago_kit=kit, imago_bundle=str(bad), imago_timeout=8)
+    fleet.write(imago_kit=kit, imago_bundle=str(bad), imago_timeout=30)
     recap, said, code = fleet.play("update.yml")
     assert code != 0
     assert recap["trap-1"]["failed"] == 1
