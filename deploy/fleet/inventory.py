@@ -144,8 +144,9 @@ def _load(path: Path) -> tuple[dict[str, Facts], dict[str, set[str]]]:
             "reading {path} needs Ansible or PyYAML: pip install ansible-core, or pip install pyyaml",
             path=path,
         ) from error
+    read: Any = yaml.safe_load  # PyYAML brings no types
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError("{path} is no inventory ({reason})", path=path, reason=_first_line(error)) from error
     return from_tree(tree, path)
