@@ -63,8 +63,8 @@ class Fleet:
     def status(self, *flags: str) -> tuple[dict[str, dict[str, Any]], int]:
         """``imago fleet status`` by board, and its exit code."""
         path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
-        words = ("fleet", "status", str(self.folder / "inventory.yml"), "--json", "-", "--timeout", "120", *flags)
-        done = imago(*words, env={**environment(self.folder), "PATH": path})
+        words = ("fleet", "status", str(self.folder / "inventory.yml"), "--json", "-")
+        done = imago(*words, "--timeout", "120", *flags, env={**environment(self.folder), "PATH": path})
         assert done.stdout, done.stderr
         assert "Traceback" not in done.stderr
         return {row["name"]: row for row in json.loads(done.stdout)["boards"]}, done.returncode
