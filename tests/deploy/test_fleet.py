@@ -35,7 +35,7 @@ class Fleet:
         """The inventory; ``more`` are variables of the group."""
         group = {
             "ansible_python_interpreter": sys.executable,
-            "imago_become": False,
+            "ansible_become": False,
             "imago_systemd": False,
             "imago_timeout": 300,
             **more,
