@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,38 +78,26 @@ def kit_for(work: Path, system: str, engine: str, camera: str) -> Path:
 
 
 def sizes(work: Path, system: str, engine: str, camera: str) -> dict[str, Any]:
-    """One row: the kit's wheels put into a folder, as pip does on the board."""
+    """One row: what the kit's wheels hold."""
     kit = kit_for(work, system, engine, camera)
-    told = imago("kit", "verify", str(kit))
-    with tempfile.TemporaryDirectory(dir=work) as folder:
-        install_across(kit, Path(folder), system)
-        files = [p.stat().st_size for p in Path(folder).rglob("*") if p.is_file() and not p.is_symlink()]
+    wheels = sorted((kit / "wheels").glob("*.whl"))
+    files = [size for wheel in wheels if not wheel.name.startswith("pip-") for size in unpacked_sizes(wheel)]
     return {
         "system": system,
         "engine": engine,
         "opencv": camera == "usb",
-        "kit_mb": told["bytes"] / 1e6,
+        "kit_mb": sum(path.stat().st_size for path in wheels) / 1e6,
         "installed_mb": sum(files) / 1e6,
         "blocks_mb": sum(-(-size // BLOCK) * BLOCK for size in files) / 1e6,
         "files": len(files),
-        "wheels": sorted(Path(f["path"]).name for f in told["files"] if f["path"].startswith("wheels/")),
+        "wheels": [path.name for path in wheels],
     }
 
 
-def install_across(kit: Path, target: Path, system: str) -> None:
-    """Unpack a kit for another processor: pip with its platform tags."""
-    from imago.deploy.kit.target import target as system_of
-
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-index", "--no-deps"),
-            *("--find-links", str(kit / "wheels"), "--target", str(target)),
-            *system_of(system, "arm64").pip_flags(),
-            *("--requirement", str(kit / "requirements.txt")),
-        ],
-        check=True,
-        env={**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""},
-    )
+def unpacked_sizes(wheel: Path) -> list[int]:
+    """What pip writes for a wheel, file by file; pip itself stays out of the environment."""
+    with zipfile.ZipFile(wheel) as archive:
+        return [entry.file_size for entry in archive.infolist() if not entry.is_dir()]
 
 
 def prepare(share: Path, kit: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from imago.edge_runtime.errors import InputError, MissingDependency
 
 GROUP = "imago"  # whose hosts are meant, where the inventory has it
+ROOT = "/opt/imago"  # of the board's agent
 MAX_BYTES = 10 << 20
 MAX_BOARDS = 2000
 MAX_DEPTH = 20
@@ -42,7 +43,7 @@ class Board:
     user: str | None = None
     identity: Path | None = None
     options: tuple[str, ...] = ()
-    root: str = "/opt/imago"
+    root: str = ROOT
     systemd: bool = True
     page: str | None = None
     token: str | None = field(default=None, repr=False)
@@ -89,7 +90,7 @@ def board(name: str, facts: Mapping[str, Any]) -> Board:
             user=_text(facts.get("ansible_user") or facts.get("ansible_ssh_user")),
             identity=None if identity is None else Path(str(identity)).expanduser(),
             options=tuple(_options(facts)),
-            root=str(facts.get("imago_root") or Board.root),
+            root=str(facts.get("imago_root") or ROOT),
             systemd=_truth(facts.get("imago_systemd", True)),
             page=None if page is None else str(page),
             token=_text(facts.get("imago_page_token")),
@@ -143,8 +144,9 @@ def _load(path: Path) -> tuple[dict[str, Facts], dict[str, set[str]]]:
             "reading {path} needs Ansible or PyYAML: pip install ansible-core, or pip install pyyaml",
             path=path,
         ) from error
+    read: Any = yaml.safe_load  # PyYAML brings no types
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError("{path} is no inventory ({reason})", path=path, reason=_first_line(error)) from error
     return from_tree(tree, path)

@@ -169,7 +169,7 @@ def _describe(work: Path, options: KitOptions, own: Pin, listener: Listener) -> 
         files.append(describe_file(work, f"{path.parent.name}/{path.name}"))
         listener.advance(1, path.name)
     pins = [_pin_of(file) for file in files if file.path.startswith("wheels/")]
-    # pip itself only installs the others; leaving it out of the environment saves 12 MB on the card.
+    # pip itself only installs the others; leaving it out of the environment saves 6 MB on the card.
     write_text(work / REQUIREMENTS, _requirements([pin for pin in pins if pin.name != "pip"]))
     files.append(describe_file(work, REQUIREMENTS))
     target = options.target().to_dict()

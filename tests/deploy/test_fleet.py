@@ -35,9 +35,9 @@ class Fleet:
         """The inventory; ``more`` are variables of the group."""
         group = {
             "ansible_python_interpreter": sys.executable,
-            "imago_become": False,
+            "ansible_become": False,
             "imago_systemd": False,
-            "imago_timeout": 40,
+            "imago_timeout": 300,
             **more,
         }
         hosts = {name: facts(board) for name, board in self.boards.items()}
@@ -63,8 +63,8 @@ class Fleet:
     def status(self, *flags: str) -> tuple[dict[str, dict[str, Any]], int]:
         """``imago fleet status`` by board, and its exit code."""
         path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
-        words = ("fleet", "status", str(self.folder / "inventory.yml"), "--json", "-", *flags)
-        done = imago(*words, env={**environment(self.folder), "PATH": path})
+        words = ("fleet", "status", str(self.folder / "inventory.yml"), "--json", "-")
+        done = imago(*words, "--timeout", "120", *flags, env={**environment(self.folder), "PATH": path})
         assert done.stdout, done.stderr
         assert "Traceback" not in done.stderr
         return {row["name"]: row for row in json.loads(done.stdout)["boards"]}, done.returncode
@@ -164,7 +164,7 @@ def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     assert len(releases) == 1
 
     bad, _ = bundle(fleet, "bad", seed=2, source="/nowhere/video.mp4")
-    fleet.write(imago_kit=kit, imago_bundle=str(bad), imago_timeout=8)
+    fleet.write(imago_kit=kit, imago_bundle=str(bad), imago_timeout=30)
     recap, said, code = fleet.play("update.yml")
     assert code != 0
     assert recap["trap-1"]["failed"] == 1

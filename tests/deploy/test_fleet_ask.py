@@ -61,6 +61,7 @@ def test_ansible_and_pyyaml_read_the_same_boards(tmp_path: Path) -> None:
     )
     assert boards["roof-1"].options == ("ProxyJump=desk", "StrictHostKeyChecking=yes")
     assert boards["roof-1"].topic == "imago/roof-1"
+    assert board("x", {}).root == "/opt/imago"
     assert [b.name for b in read_inventory(path, "meadow")] == ["trap-1", "trap-2"]
     assert [b.name for b in read_inventory(path, "laser")] == ["laser"]
 
