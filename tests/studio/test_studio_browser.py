@@ -279,7 +279,7 @@ TEXT = """() => {
 
 def test_choices_survive_reload_and_restart(browser: Browser, tmp_path: Path) -> None:
     folder = tmp_path / "workspace"
-    with Studio(folder) as first, a_page(browser) as page:
+    with Studio(folder) as first, a_page(browser, complaints=[]) as page:  # it ends while the page is open
         settled(page, f"{first.url}/model")
         page.locator("[data-model=resnet18]").click()
         expect(page.locator("[data-model=resnet18]")).to_have_attribute("aria-pressed", "true")
