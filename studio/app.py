@@ -22,7 +22,7 @@ from nicegui import ui
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from imago.edge_runtime.errors import InputError, StorageError
+from imago.edge_runtime.errors import ImagoError, InputError, StorageError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.records.lock import FolderLock
 from imago.edge_runtime.web.guard import Guard, new_token
@@ -116,8 +116,12 @@ def _page(studio: Studio) -> Callable[[Request], None]:
 
 
 async def _turn(studio: Studio) -> None:
+    """Look after the queue; a full disk or a folder that has gone must not end it."""
     while True:
-        studio.jobs.turn()
+        try:
+            studio.jobs.turn()
+        except (OSError, ImagoError):
+            logging.getLogger("imago.studio").exception("the queue")
         await asyncio.sleep(TURN_S)
 
 

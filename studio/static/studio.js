@@ -14,7 +14,10 @@ function imagoArrived(path) {
   for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
   const step = document.querySelector(".steps [aria-current]");
   const bar = step?.closest(".steps");
-  if (bar) bar.scrollLeft = step.offsetLeft - (bar.clientWidth - step.offsetWidth) / 2;
+  if (bar) {
+    const [inner, outer] = [step.getBoundingClientRect(), bar.getBoundingClientRect()];
+    bar.scrollLeft += inner.left - outer.left - (outer.width - inner.width) / 2;
+  }
   if (imagoHere !== null && imagoHere !== path) document.getElementById("content")?.focus({ preventScroll: true });
   imagoHere = path;
 }

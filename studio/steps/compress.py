@@ -190,7 +190,7 @@ def _version(context: Context, shown: RunView, row: dict[str, Any], *, best: boo
                 Tag("strong", row["name"])
                 if best:
                     Tag("span", tr("recommended"), "tag good")
-            words = f"{percent(row['accuracy'])} · {row['p50_us'] / 1000:.2f} ms · {kilobytes(row['bytes'])}"
+            words = f"{percent(row['accuracy'])} · {row['p50_us'] / 1000:.2g} ms · {kilobytes(row['bytes'])}"
             Tag("span", words, "about")
 
 
@@ -208,7 +208,9 @@ def _path(shown: RunView, row: dict[str, Any]) -> str:
 def _scatter(candidates: list[dict[str, Any]], result: dict[str, Any]) -> dict[str, Any]:
     largest = max(row["bytes"] for row in candidates)
     options = charts.frame(tr("milliseconds per picture (log)"), tr("accuracy"), percent=True)
-    options["xAxis"] |= {"type": "log", "minInterval": None, "splitLine": {"show": False}}
+    times = [row["p50_us"] / 1000 for row in candidates]
+    limits = {"min": float(f"{min(times) / 1.25:.2g}"), "max": float(f"{max(times) * 1.25:.2g}")}
+    options["xAxis"] |= {"type": "log", "minInterval": None, "splitLine": {"show": False}, **limits}
     options["tooltip"] = {"trigger": "item", "confine": True}
     options["legend"] = {"show": False}
     data = []
@@ -229,6 +231,7 @@ def _scatter(candidates: list[dict[str, Any]], result: dict[str, Any]) -> dict[s
         {
             "type": "scatter",
             "data": data,
+            "labelLayout": {"moveOverlap": "shiftY"},
             "label": {"formatter": "{b}", "position": "top", "color": charts.INK, "fontFamily": charts.FONT},
         }
     ]

@@ -25,7 +25,7 @@ class Live:
 
     def __init__(self, context: Context, job: Job) -> None:
         self._context, self._number = context, job.number
-        self._run = Path(str(job.order.arguments["run"]))
+        self._run = context.studio.workspace.runs / job.order.title
         self._rows: tuple[dict[str, Any], ...] = ()
         self._ended = ""
         with card(job.order.title, "live", data_live=str(job.number)):
@@ -77,7 +77,7 @@ class Live:
     def _draw(self) -> None:
         for made, keys in ((self._loss, "loss"), (self._accuracy, "accuracy")):
             for series, data in zip(made.options["series"], curve_data(self._rows, keys), strict=True):
-                series["data"] = data
+                series["data"], series["showSymbol"] = data, len(data) < 2
             made.update()
 
     def _tell(self, job: Job) -> None:
