@@ -31,6 +31,7 @@ class Shell:
             self._menu()
             self._languages()
         self._step_bar()
+        guide(studio)
         with box("content", "main", id="content", tabindex="-1"):
             routes: dict[str, Callable[[], None]] = {
                 path: self._filler(path, page) for path, page in addresses().items()
@@ -38,7 +39,6 @@ class Shell:
             self._mark(ui.context.client.sub_pages_router.current_path)
             ui.context.client.sub_pages_router.on_path_changed(self._mark)
             ui.sub_pages({"/": routes["/task"], **routes}, show_404=False)
-        guide(studio)
 
     def _filler(self, path: str, page: Page) -> Callable[[], None]:
         def fill() -> None:

@@ -110,7 +110,7 @@ def _work(context: Context, data: Path) -> None:
                 tr("accuracy"),
                 tr("95 % interval"),
                 tr("file"),
-                tr("learning"),
+                tr("learning time"),
             )
             table(head, [cells(row) for row in rows], tr("On the same test pictures"))
 

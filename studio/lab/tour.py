@@ -143,7 +143,7 @@ def is_done(studio: Studio, station: Station) -> bool:
 
 
 class Guide:
-    """The bar at the foot of every page while the lesson is on."""
+    """The bar above every page while the lesson is on; laid over a page it would hide parts of it."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio

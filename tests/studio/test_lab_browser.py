@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 180_000  # ms; machines that run other things as well take their time
 PAGES = ("lesson", "pixels", "weights", "convolution", "lenet", "builder", "baselines")
+# What comes a moment after the page, where there is a trained network.
+LATE = {"lenet": "#stages .lab-stage", "builder": "#layers .layer"}
 # Names, units and program text that stay as they are in Chinese.
 LATIN = re.compile(
     r"imago|English|LeNet\S*|ReLU|Softmax|softmax|Conv2D|MaxPool|AvgPool|GlobalAvgPool|BatchNorm|Dropout|Flatten|"
@@ -57,7 +59,10 @@ def settled(page: Page, address: str) -> None:
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.locator("h1").wait_for()
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function("window.did_handshake")
+    last = LATE.get(address.rpartition("/")[2])
+    if last is not None:
+        page.locator(last).last.wait_for()
 
 
 def fill(page: Page, selector: str, value: str) -> None:

@@ -40,7 +40,7 @@ from imago.train.models.summary import layer_table
 from imago.train.run import Run
 
 from picture_support import striped_folders
-from support import ROOT, imago
+from support import ROOT, imago, need_converter
 
 
 def lenet() -> Net:
@@ -363,3 +363,13 @@ def test_the_lessons_program_runs(page: str, tmp_path: Path, monkeypatch: pytest
     assert isinstance(net, Net)
     assert [row.type for row in net.table()][:3] == ["MaxPool", "Conv2D", "Conv2D"]
     assert read_plan(tmp_path / "mine.json") == net.plan
+
+
+@pytest.mark.slow
+def test_it_converts_to_tflite_where_the_converter_is(run: Path, tmp_path: Path) -> None:
+    """export_run holds the converted file against torch, picture by picture, before it is written."""
+    need_converter()
+    assert imago("export", str(run), "-o", str(tmp_path / "m.tflite"), timeout=900).returncode == 0
+    said = imago("evaluate", str(tmp_path / "m.tflite"), str(run.parent / "photos"), "--json", "-")
+    measured = json.loads((run / "metrics.json").read_text())["test"]
+    assert json.loads(said.stdout)["accuracy"] == pytest.approx(measured["accuracy"], abs=0.09)  # 1 of 12
