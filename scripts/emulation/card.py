@@ -62,7 +62,7 @@ def standin(suite: str) -> Path:
     packages = (*PACKAGES, *MORE[suite])
     tree = cached(
         f"cardroot-{suite}",
-        [2, suite, packages, system.USERS, system.PAM, system.LINKS],
+        [3, suite, packages, system.USERS, system.PAM, system.LINKS],
         lambda work: _install(work, suite, packages),
     )
     inputs = [1, tree.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]
@@ -95,6 +95,8 @@ class Machine:
                     time.sleep(1)
                 if process.poll() is None:
                     return False
+            if process.returncode:
+                raise RuntimeError(f"qemu failed ({process.returncode}): {self.log[-1][-500:]}")
         return False
 
     def command(self) -> list[str]:
@@ -113,7 +115,7 @@ class Machine:
             "-append", " ".join([*words, KERNEL]),
             "-drive", f"if=none,id=card,file={self.card},format=raw,cache=unsafe",
             "-device", "virtio-blk-pci,drive=card",
-            "-netdev", f"user,id=net,restrict=on,{forward}", "-device", "virtio-net-pci,netdev=net",
+            "-netdev", f"user,id=net,restrict=on,{forward}", "-device", "virtio-net-pci,netdev=net,romfile=",
         ]  # fmt: skip
 
 
