@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imago.cli.bundle_args import with_variants
 from imago.cli.common import Output, Parser, add_json
 from imago.cli.model_args import add_model, open_classifier, positive, positive_number, size
 from imago.edge_runtime.errors import GateError, InputError
@@ -61,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     from imago.edge_runtime.bench import bench
     from imago.edge_runtime.progress import Progress, duration
 
+    args.model = with_variants([args.model])[0]
     options = _options(args)
     old = _earlier(args.compare) if args.compare else None
     with open_classifier(args) as classifier:

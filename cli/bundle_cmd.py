@@ -51,9 +51,7 @@ def parser() -> Parser:
         metavar="MODEL",
         help=tr("model files of the same task; a board runs the first that it has an engine for"),
     )
-    p.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="FILE", help=tr("the bundle (x.imago)")
-    )
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=tr("the bundle (x.imago)"))
     p.add_argument("--name", help=tr("name for people (the first model's)"))
     p.add_argument(
         "--sign", type=Path, metavar="KEY", help=tr("sign it with this secret key, to FILE.minisig")
@@ -68,7 +66,9 @@ def parser() -> Parser:
     add_source(p, required=False)
     add_watch(p)
     group = p.add_argument_group(tr("records, MQTT and live page"))
-    group.add_argument("--records", action="store_true", help=tr("keep every visit, in the board's own folder"))
+    group.add_argument(
+        "--records", action="store_true", help=tr("keep every visit, in the board's own folder")
+    )
     group.add_argument(
         "--records-quota",
         type=positive,
@@ -118,7 +118,9 @@ def _settings(args: argparse.Namespace) -> Any:
 
 
 def _verify(argv: Sequence[str]) -> int:
-    p = Parser("bundle verify", "Check every byte of a bundle, and its signature where a key is given.", EXAMPLES)
+    p = Parser(
+        "bundle verify", "Check every byte of a bundle, and its signature where a key is given.", EXAMPLES
+    )
     p.add_argument("bundle", type=Path, metavar="FILE")
     p.add_argument("--key", type=Path, metavar="PUB", help=tr("public key whose signature it must carry"))
     add_json(p)
@@ -182,9 +184,7 @@ def _tell(out: Output, manifest: Manifest) -> None:
     for variant in manifest.variants:
         size = manifest.members[variant.file].size / 1e6
         sides = "×".join(map(str, variant.input))
-        out.say(
-            f"  {variant.file:<40}{variant.precision:<12}{variant.engine:<12}{sides:<12}{size:8.2f} MB"
-        )
+        out.say(f"  {variant.file:<40}{variant.precision:<12}{variant.engine:<12}{sides:<12}{size:8.2f} MB")
     words = manifest.run.arguments(records="…")
     out.say(tr("  run with: {words}", words=" ".join(words) or tr("(nothing set)")))
     out.say(tr("  needs: {machines}, Python {python}, {memory} MB of memory",

@@ -34,7 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("tune", "measure several model files here, and lock the best choice for imago run"),
     "bundle": ("bundle", "put model files and settings into one signed file for boards"),
     "flash": ("flash", "make an SD card that boots into the running service"),
-    "deploy": ("deploy", "push a bundle to a board over ssh: checked, switched at once, and back when it fails"),
+    "deploy": (
+        "deploy",
+        "push a bundle to a board over ssh: checked, switched at once, and back when it fails",
+    ),
     "doctor": ("doctor", "look for what on this board will make trouble, and name the remedy"),
 }
 

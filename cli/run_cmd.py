@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imago.cli.common import Output, Parser, add_json
 from imago.cli.bundle_args import apply_bundle
+from imago.cli.common import Output, Parser, add_json
 from imago.cli.model_args import add_model, open_classifier, positive, positive_number
 from imago.cli.run_flags import add_source, add_watch
 from imago.cli.run_outputs import add_outputs, open_outputs, shared

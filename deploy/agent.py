@@ -1,7 +1,8 @@
 """The board's program as one file: ``python -m imago.deploy.agent agent.pyz`` writes it.
 
-A zip archive that Python runs (PEP 441), made from ``deploy/board`` and the modules of ``edge_runtime`` that it
-uses; standard library only, for Python 3.11 and newer. The same modules, so that a bundle or a doctor's word
+A zip archive that Python runs (PEP 441), made from ``deploy/board`` and the modules of ``edge_runtime`` that
+it uses; standard library only, for Python 3.11 and newer.
+The same modules, so that a bundle or a doctor's word
 is read in one way on both sides.
 """
 
@@ -19,7 +20,7 @@ from imago.edge_runtime.files import replacing
 HERE = Path(__file__).parent
 RUNTIME = (
     "__init__.py", "errors.py", "files.py", "fresh.py", "messages.py", "places.py", "system.py",
-    "bundle/*.py", "doctor/*.py", "web/address.py",
+    "bundle/*.py", "doctor/*.py", "records/schema.py", "web/address.py",
     "locale/zh.core.json", "locale/zh.doctor.json", "locale/zh.deploy.json", "locale/zh.web.json",
 )  # fmt: skip
 DATE = (1980, 1, 1, 0, 0, 0)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from imago.deploy.board import envs, examine, releases, runner, supervise, update
+from imago.deploy.board import envs, examine, home, releases, runner, supervise, update
 from imago.deploy.board.layout import Root, read_json, write_state
 from imago.deploy.board.releases import Item
 from imago.deploy.board.say import say, step
 from imago.deploy.board.service import Service, service
+from imago.deploy.board.wheelhouse import wheels_in
 from imago.edge_runtime.bundle.archive import read_manifest, sha256_of
 from imago.edge_runtime.bundle.manifest import Manifest
 from imago.edge_runtime.errors import DeployError, InputError
@@ -81,12 +82,16 @@ def apply(args: argparse.Namespace) -> int:
     if not isinstance(job, dict):
         raise DeployError("nothing was pushed to this board that could be applied; push again")
     manifest = Manifest.from_bytes(job["manifest"].encode())
+    if args.release not in (None, releases.release_name(manifest, _wanted(job, manifest).digest())):
+        raise DeployError("somebody else has pushed to this board in between; push again")
     files = {name: root / "store" / sha256 for name, sha256, _ in job["wheels"]}
     wanted = _wanted(job, manifest)
     lost = [] if envs.ready(root, wanted.digest()) else [n for n, p in files.items() if not p.is_file()]
     if lost:
         raise DeployError("{name} is missing on the board, or damaged; push again", name=lost[0])
     env, made = envs.install(root, wanted, files)
+    if isinstance(job.get("trust"), str):
+        _keep_key(root, job["trust"].encode())
     return _release_and_switch(args, root, env, made, lambda: releases.make_release(
         root, manifest, env, job.get("signature")))  # fmt: skip
 
@@ -177,6 +182,24 @@ def repair(args: argparse.Namespace) -> int:
     return 0
 
 
+def events(args: argparse.Namespace) -> int:
+    """A consistent copy of the records' database, and what crops there are: for ``fetch``."""
+    say("result", files=home.snapshot(Root(args.root)))
+    return 0
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """The files that are named on standard input (a JSON list), one behind the other, as raw bytes."""
+    home.send(Root(args.root), json.loads(sys.stdin.buffer.read(MAX_JOB)))
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measure the model that runs, with the service paused."""
+    say("result", bench=home.measure(Root(args.root), _service(args)))
+    return 0
+
+
 def prune(args: argparse.Namespace) -> int:
     """See ``main``."""
     gone = releases.prune(Root(args.root), args.keep)
@@ -204,8 +227,8 @@ def execute(args: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": doctor, "plan": plan, "receive": receive, "apply": apply, "up": up, "install": install,
     "release": release, "switch": switch, "check": check, "rollback": rollback, "status": status,
-    "logs": logs, "repair": repair, "prune": prune, "settle": settle, "supervise": supervised,
-    "exec": execute,
+    "logs": logs, "events": events, "fetch": fetch, "bench": bench, "repair": repair,
+    "prune": prune, "settle": settle, "supervise": supervised, "exec": execute,
 }  # fmt: skip
 
 
@@ -218,12 +241,13 @@ def _release_and_switch(
     name, new = make()
     done = update.switch(root, name, _service(args), args.timeout)
     changed = done.changed or made or new
+    releases.prune(root, args.keep)  # an SD card is small
     say("result", **{**done.to_dict(), "env": env, "installed": made, "changed": changed})
     return 0
 
 
 def _install(args: argparse.Namespace, root: Root, extras: tuple[str, ...]) -> tuple[str, bool]:
-    files = envs.wheels_in(_given(args.wheels, "--wheels"))
+    files = wheels_in(_given(args.wheels, "--wheels"))
     wanted = envs.Wanted({n: sha256_of(p) for n, p in files.items()}, extras, args.online)
     done = envs.install(root, wanted, files)
     _keep_agent(root)
@@ -251,8 +275,13 @@ def _keep_agent(root: Root) -> None:
 
 def _trust(args: argparse.Namespace, root: Root) -> None:
     if args.trust is not None:
-        with replacing(root / "trusted.pub") as temporary:
-            temporary.write_bytes(_given(args.trust, "--trust").read_bytes()[:10_000])
+        _keep_key(root, _given(args.trust, "--trust").read_bytes())
+
+
+def _keep_key(root: Root, key: bytes) -> None:
+    """From now on only bundles signed with ``key`` are taken."""
+    with replacing(root / "trusted.pub") as temporary:
+        temporary.write_bytes(key[:10_000])
 
 
 def _given(path: Path | None, flag: str) -> Path:

@@ -54,14 +54,6 @@ class Wanted:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def wheels_in(folder: Path) -> dict[str, Path]:
-    """Wheels by name, in a folder or in the ``wheels`` folder of a kit. Raises DeployError where are none."""
-    found = {path.name: path for path in sorted([*folder.glob("*.whl"), *folder.glob("wheels/*.whl")])}
-    if not found:
-        raise DeployError("no wheels in {path}; make a kit: imago kit", path=folder)
-    return found
-
-
 def python_of(env: Path) -> Path:
     """The environment's interpreter."""
     return env / "bin" / "python"

@@ -25,7 +25,9 @@ CAMERAS = ("picamera", "/dev/video")
 
 def verdict(root: Path, manifest: Manifest | None = None, *, system: Path = Path("/")) -> Report:
     """Everything that would stand in the way. root: the board's folder; system: where /proc and /sys are."""
-    board = cpu.read_cpu(read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model"))
+    board = cpu.read_cpu(
+        read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model")
+    )
     meminfo = read_text(system / "proc/meminfo") or ""
     return Report.of(
         [
@@ -44,7 +46,9 @@ def verdict(root: Path, manifest: Manifest | None = None, *, system: Path = Path
 
 def has_camera(system: Path = Path("/")) -> bool:
     """Whether a camera is plugged in, as far as can be seen without opening it."""
-    board = cpu.read_cpu(read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model"))
+    board = cpu.read_cpu(
+        read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model")
+    )
     found = camera_part(system, "Raspberry Pi" in board.board)
     return any(f.check in ("camera.usb", "camera.ribbon") and f.level == "ok" for f in found)
 
@@ -65,9 +69,9 @@ def machine_findings(machine: str) -> Iterator[Finding]:
         )
 
 
-def python_findings(version: tuple[int, ...] = tuple(sys.version_info)) -> Iterator[Finding]:
+def python_findings(version: tuple[int, int, int] = sys.version_info[:3]) -> Iterator[Finding]:
     """Which Python, and whether it can make virtual environments."""
-    shown = ".".join(map(str, version[:3]))
+    shown = ".".join(map(str, version))
     if version < (3, 11):
         yield Finding(
             "python.version",
@@ -125,6 +129,15 @@ def needs_findings(manifest: Manifest | None, board: cpu.Cpu, meminfo: str) -> I
             tr("the bundle is for {wanted}, this is {found}",
                wanted="/".join(needs.machines), found=platform.machine()),
             tr("make a bundle for this kind of board"),
+        )  # fmt: skip
+    wanted = tuple(int(part) for part in needs.python.split("."))
+    if sys.version_info[:2] < wanted:
+        yield Finding(
+            "bundle.python",
+            "problem",
+            tr("the bundle asks for Python {wanted}, the board has {found}",
+               wanted=needs.python, found=platform.python_version()),
+            tr("write a current image of Raspberry Pi OS (bookworm or trixie) to the card"),
         )  # fmt: skip
     missing = [word for word in needs.features if word.lower() not in board.features]
     if missing:

@@ -49,7 +49,7 @@ def wait_until_well(root: Root, name: str, service: Service, timeout_s: float) -
     without = _no_camera(root, name)
     if without:
         return Health(True, warning=without)
-    until = time.monotonic() + timeout_s
+    began, until = time.time(), time.monotonic() + timeout_s
     since, pid, first, last = 0.0, -1, 0, tr("it did not start")
     while True:
         state, answer = service.state(), ask(root, name)
@@ -64,7 +64,7 @@ def wait_until_well(root: Root, name: str, service: Service, timeout_s: float) -
         elif now - since >= STEADY_S:
             last = tr("no new frames come from the camera")
         if now >= until:
-            return Health(False, _with_log(last, service), frames=frames)
+            return Health(False, _with_log(last, service, began - 5), frames=frames)
         time.sleep(EVERY_S)
 
 
@@ -81,10 +81,14 @@ def _why_not(state: State, answer: dict[str, Any] | None) -> str:
 def _no_camera(root: Root, name: str) -> str:
     """Words, where the source is a camera that is not plugged in: then only the self-test can be had."""
     if examine.wants_camera(root.settings(name).source) and not examine.has_camera():
-        return tr("no camera is plugged in: only the model was checked; plug one in and look: imago deploy … --status")
+        return tr(
+            "no camera is plugged in: only the model was checked; plug one in, then look again with "
+            "imago deploy … --status"
+        )
     return ""
 
 
-def _with_log(reason: str, service: Service) -> str:
-    said = [line for line in service.logs(40) if "imago:" in line or "Error" in line]
+def _with_log(reason: str, service: Service, since: float) -> str:
+    """The reason, with what the program itself said last."""
+    said = [line for line in service.logs(40, since) if "imago:" in line or "Error" in line]
     return f"{reason}; {said[-1].strip()[-300:]}" if said else reason

@@ -1,4 +1,4 @@
-"""The board's folder, and the few ways in which anything in it changes: by one rename, kept across a power cut."""
+"""The board's folder, and the few ways in which anything in it changes: by one rename, synced."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ check       is what runs well?
 rollback    back to the release before
 status      what runs, and how it is
 logs        what the service said
+events      (from imago deploy --events) list records; fetch: send them
+bench       measure the model that runs; the service pauses meanwhile
 repair      mend what a power cut left; start the service
 prune       remove old releases, and what nothing uses
 exec, settle, supervise    for the service itself
@@ -20,6 +22,7 @@ exec, settle, supervise    for the service itself
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +36,7 @@ from imago.deploy.board.update import TIMEOUT_S
 __all__ = ["main", "python_of"]
 DEFAULT_ROOT = Path("/opt/imago")
 # Those that change something go on when the line is cut.
-DETACHED = {"apply", "up", "install", "release", "switch", "rollback", "repair", "prune"}
+DETACHED = {"apply", "up", "install", "release", "switch", "rollback", "repair", "prune", "bench"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,10 +52,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--wheels", type=Path, help="a folder of wheels, or a kit")
     p.add_argument("--online", action="store_true", help="what the folder lacks may come from the net")
     p.add_argument("--extras", default="", help="of imago-edge, for install: camera,litert,mqtt,sign")
-    p.add_argument("--release", help="a release's name, for switch")
-    p.add_argument("--trust", type=Path, help="a minisign public key: from now on only bundles signed with it")
+    p.add_argument("--release", help="a release's name, for switch and apply")
+    p.add_argument(
+        "--trust", type=Path, help="a minisign public key: from now on only bundles signed with it"
+    )
     p.add_argument("--items", nargs="*", default=[], help="SHA256:SIZE:OFFSET, for receive")
-    p.add_argument("--keep", type=int, default=3, help="releases that prune leaves (3)")
+    p.add_argument("--keep", type=int, default=3, help="releases that prune, apply and up leave (3)")
     p.add_argument("--lines", type=int, default=100, help="of logs (100)")
     return p
 
@@ -60,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 fine, 1 a measured no, 2 it went wrong (one line of JSON says why)."""
     args = parser().parse_args(argv)
+    os.umask(0o022)  # the service's own user has to read what root writes here
     args.root = args.root.absolute()
     if args.wheels is not None:
         args.wheels = args.wheels.absolute()

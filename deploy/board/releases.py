@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -160,8 +159,9 @@ def verify_release(root: Root, folder: Path) -> dict[str, Any]:
     """
     trusted = root / "trusted.pub"
     more = ["--key", str(trusted), "--signature", str(folder / SIGNATURE)] if trusted.exists() else []
+    python = str(python_of(folder / "env"))
     done = subprocess.run(  # noqa: S603  argument list, no shell
-        [str(python_of(folder / "env")), "-I", "-m", "imago.edge_runtime.bundle.selftest", str(folder), *more],
+        [python, "-I", "-m", "imago.edge_runtime.bundle.selftest", str(folder), *more],
         capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL, timeout=600,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip

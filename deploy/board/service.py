@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from imago.edge_runtime.files import write_text
 
 UNITS = Path("/etc/systemd/system")
 LOG_BYTES = 1_000_000
+STARTED = re.compile(r"--- (\d+\.\d+) started ")  # what the supervisor writes into the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,16 @@ class Service(Protocol):
         """Let nothing run, now and after a reboot."""
         ...
 
+    def pause(self) -> None:
+        """Let nothing run until ``restart``, or the next reboot."""
+        ...
+
     def state(self) -> State:
         """How it is."""
         ...
 
-    def logs(self, lines: int) -> list[str]:
-        """The newest lines of what it said."""
+    def logs(self, lines: int, since: float = 0.0) -> list[str]:
+        """The newest lines of what it said; only of processes that were started after ``since``."""
         ...
 
 
@@ -116,17 +122,26 @@ class Systemd:
         """See ``Service``."""
         _systemctl("disable", "--now", "--quiet", NAME, check=False)
 
+    def pause(self) -> None:
+        """See ``Service``."""
+        _systemctl("stop", NAME)
+
     def state(self) -> State:
         """See ``Service``."""
-        text = _systemctl("show", NAME, "-p", "ActiveState,SubState,MainPID,NRestarts,StatusText", check=False)
+        text = _systemctl(
+            "show", NAME, "-p", "ActiveState,SubState,MainPID,NRestarts,StatusText", check=False
+        )
         facts = dict(line.partition("=")[::2] for line in text.splitlines())
         pid, restarts = (int(facts.get(k) or 0) for k in ("MainPID", "NRestarts"))
-        words = f"{facts.get('ActiveState', '?')} ({facts.get('SubState', '?')}) {facts.get('StatusText', '')}"
+        words = (
+            f"{facts.get('ActiveState', '?')} ({facts.get('SubState', '?')}) {facts.get('StatusText', '')}"
+        )
         return State(facts.get("ActiveState") == "active", pid, restarts, words.strip())
 
-    def logs(self, lines: int) -> list[str]:
+    def logs(self, lines: int, since: float = 0.0) -> list[str]:
         """See ``Service``."""
-        words = ("journalctl", "--unit", NAME, "--lines", str(lines), "--no-pager", "--output", "short-iso")
+        words = ["journalctl", "--unit", NAME, "--lines", str(lines), "--no-pager", "--output", "short-iso"]
+        words += [f"--since=@{int(since)}"] if since else []
         return _output(*words).splitlines()
 
 
@@ -168,20 +183,25 @@ class Plain:
                 return
             time.sleep(0.05)
 
+    def pause(self) -> None:
+        """See ``Service``."""
+        self.stop()
+
     def state(self) -> State:
         """See ``Service``."""
         facts = read_json(self._root / "run" / "service.json") or {}
         running = self._keeper() is not None and process.alive(facts)
         return State(running, facts.get("pid", 0) if running else 0, facts.get("starts", 0))
 
-    def logs(self, lines: int) -> list[str]:
+    def logs(self, lines: int, since: float = 0.0) -> list[str]:
         """See ``Service``."""
         found: list[str] = []
         for name in ("service.log.1", "service.log"):
             path = self._root / "run" / name
             if path.is_file():
                 found += path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return found[-lines:]
+        starts = [n for n, line in enumerate(found) if (m := STARTED.match(line)) and float(m[1]) >= since]
+        return found[starts[0] :][-lines:] if starts else [] if since else found[-lines:]
 
     def _keeper(self) -> int | None:
         facts = read_json(self._root / "run" / "supervisor.json") or {}

@@ -1,7 +1,8 @@
 """A small supervisor for systems without systemd: one process that keeps one process running.
 
-SIGHUP: start the current release anew. SIGTERM: end both. A program that ends is started again, after 1 s, 2 s …
-30 s when it keeps ending early. Its output goes to ``run/service.log``, of which two times 1 MB are kept.
+SIGHUP: start the current release anew. SIGTERM: end both. A program that ends is started again, after 1 s,
+then 2 s and so on to 30 s when it keeps ending early. Its output goes to ``run/service.log``, of which two
+times 1 MB are kept.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Supervisor:
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as out:
+            out.write(f"--- {time.time():.3f} started {self._root.current}\n".encode())
+            out.flush()
             try:
                 words = runner.command(self._root)
                 self._child = subprocess.Popen(  # noqa: S603  argument list, no shell

@@ -1,8 +1,8 @@
 """The systemd service: may use the camera and the network, may write records, and nothing else.
 
-Directives: systemd.exec(5), systemd.resource-control(5), systemd.service(5). ``systemd-analyze security`` rates
-it (tests/deploy/test_unit.py); what is left open is what the work needs: devices of the camera, IP sockets,
-netlink (libcamera hears of cameras through udev).
+Directives: systemd.exec(5), systemd.resource-control(5), systemd.service(5). ``systemd-analyze security``
+rates it (tests/push/test_unit.py); what is left open is what the work needs: the camera's devices, IP
+sockets, and netlink (libcamera hears of cameras through udev).
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def switch(root: Root, name: str, service: Service, timeout_s: float = TIMEOUT_S
     except DeployError as error:
         health = Health(False, str(error))
     if not health.well:
-        _take_back(root, name, back, service, health.reason, timeout_s)
+        _take_back(root, name, back, service, reason=health.reason, timeout_s=timeout_s)
     if before is not None and before != name:
         root.point("previous", before)
     _clear(root)
@@ -151,7 +151,7 @@ def _well_already(root: Root, name: str, service: Service) -> bool:
 
 
 def _take_back(
-    root: Root, name: str, back: str | None, service: Service, reason: str, timeout_s: float
+    root: Root, name: str, back: str | None, service: Service, *, reason: str, timeout_s: float
 ) -> None:
     """Back to where we were; always raises DeployError."""
     step("rollback", tr("{release} does not work ({reason}); going back", release=name, reason=reason))
@@ -161,14 +161,14 @@ def _take_back(
         sync(root.path)
         _clear(root)
         raise DeployError(
-            "{release} does not work on the board: {reason}; there is no earlier release, so nothing runs now",
+            "{release} does not work on the board: {reason}; there is no earlier release, so nothing runs",
             release=name,
             reason=reason,
         )
     root.point("current", back)
     _clear(root)
     service.restart()
-    health = wait_until_well(root, back, service, timeout_s)
+    health = wait_until_well(root, back, service, max(timeout_s, TIMEOUT_S))
     if health.well:
         raise DeployError(
             "{release} does not work on the board: {reason}; {back} runs again",

@@ -3,8 +3,8 @@
 Manifest first, then the members in the order of their names; everything *stored* (compressed bytes differ
 between versions of zlib, and model weights hardly shrink: 7 %), one fixed date, no extra fields, no
 comments. So the manifest and the members' bytes alone make the archive again, which has three uses: the
-same input gives the same file; a reader compares one length and knows that nothing is hidden in it; a board
-that was sent only the members that it lacks can still check the signature of the whole.
+same input gives the same file; a reader compares all that is not a member, and knows that nothing is
+hidden; a board that was sent only the members that it lacks can still check the signature of the whole.
 Format: PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16. Any unzip opens it.
 """
 
@@ -14,12 +14,12 @@ import hashlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from imago.edge_runtime.bundle.manifest import MANIFEST, MAX_MANIFEST, MAX_MEMBERS, Manifest, damaged
+from imago.edge_runtime.bundle.manifest import MANIFEST, MAX_MANIFEST, Manifest, damaged
 from imago.edge_runtime.errors import BundleError
 from imago.edge_runtime.files import replacing
 
@@ -48,8 +48,7 @@ def archive_bytes(manifest: Manifest, files: Mapping[str, Path]) -> Iterator[byt
         directory.append(_central(name, crc, member.size, offset))
         offset += LOCAL.size + len(name.encode()) + member.size
     tail = b"".join(directory)
-    count = len(directory)
-    yield tail + END.pack(b"PK\x05\x06", 0, 0, count, count, len(tail), offset, 0)
+    yield tail + _end(len(directory), len(tail), offset)
 
 
 def archive_size(manifest: Manifest) -> int:
@@ -77,7 +76,7 @@ def read_manifest(path: Path) -> Manifest:
             with (path / MANIFEST).open("rb") as file:
                 return Manifest.from_bytes(file.read(MAX_MANIFEST + 1))
         with path.open("rb") as file, _open_zip(file) as archive:
-            return _manifest(archive, path.stat().st_size)
+            return _manifest(file, archive)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -126,29 +125,38 @@ def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
         raise damaged(str(error)) from error
 
 
-def _manifest(archive: zipfile.ZipFile, size: int) -> Manifest:
-    """The manifest, once the directory has the one form that ``archive_bytes`` writes."""
+def _manifest(file: BinaryIO, archive: zipfile.ZipFile) -> Manifest:
+    """The manifest, once everything around the members has the one form that ``archive_bytes`` writes."""
     entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    if not names or names[0] != MANIFEST or len(names) > MAX_MEMBERS + 1 or archive.comment:
-        raise damaged(f"{len(names)} members, {names[:1]}")
-    for entry in entries:
-        plain = entry.compress_type == zipfile.ZIP_STORED and entry.flag_bits == UTF8 and not entry.extra
-        if not plain or entry.external_attr != MODE or entry.comment or entry.file_size != entry.compress_size:
-            raise damaged(repr(entry.filename)[:80])
-    if entries[0].file_size > MAX_MANIFEST:
-        raise damaged(f"{MANIFEST}: {entries[0].file_size} bytes")
+    first = entries[0] if entries else None
+    plain = first is not None and first.filename == MANIFEST and first.compress_type == zipfile.ZIP_STORED
+    if first is None or not plain or first.file_size > MAX_MANIFEST:
+        raise damaged(f"{MANIFEST} is not its first member, or too large")
     try:
-        manifest = Manifest.from_bytes(archive.read(entries[0]))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
+        manifest = Manifest.from_bytes(archive.read(first))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
         raise damaged(str(error)) from error
-    listed = [MANIFEST, *sorted(manifest.members)]
-    sizes = [entry.file_size for entry in entries[1:]]
-    if names != listed or sizes != [manifest.members[name].size for name in listed[1:]]:
+    sizes = {MANIFEST: first.file_size, **{name: m.size for name, m in sorted(manifest.members.items())}}
+    if [(e.filename, e.file_size) for e in entries] != list(sizes.items()):
         raise damaged("the members are not those that the manifest lists")
-    if size != archive_size(manifest):
-        raise damaged(f"{size} bytes, expected {archive_size(manifest)}")
+    if not _in_form(file, sizes, [entry.CRC for entry in entries]):
+        raise damaged("not in the form that imago writes")
     return manifest
+
+
+def _in_form(file: BinaryIO, sizes: Mapping[str, int], crcs: Sequence[int]) -> bool:
+    """Whether headers and directory are the bytes that belong to these members, and nothing else is there."""
+    offset, directory = 0, b""
+    for (name, size), crc in zip(sizes.items(), crcs, strict=True):
+        header = _local(name, crc, size)
+        file.seek(offset)
+        if file.read(len(header)) != header:
+            return False
+        directory += _central(name, crc, size, offset)
+        offset += len(header) + size
+    file.seek(offset)
+    tail = directory + _end(len(sizes), len(directory), offset)
+    return file.read(len(tail) + 1) == tail
 
 
 @contextmanager
@@ -198,10 +206,30 @@ def _central(name: str, crc: int, size: int, offset: int) -> bytes:
     raw = name.encode()
     return (
         CENTRAL.pack(
-            b"PK\x01\x02", MADE_BY, VERSION, UTF8, 0, 0, DATE, crc, size, size, len(raw), 0, 0, 0, 0, MODE, offset
+            b"PK\x01\x02",
+            MADE_BY,
+            VERSION,
+            UTF8,
+            0,
+            0,
+            DATE,
+            crc,
+            size,
+            size,
+            len(raw),
+            0,
+            0,
+            0,
+            0,
+            MODE,
+            offset,
         )
         + raw
     )
+
+
+def _end(count: int, size: int, offset: int) -> bytes:
+    return END.pack(b"PK\x05\x06", 0, 0, count, count, size, offset, 0)
 
 
 def _unreadable(path: Path, error: OSError) -> BundleError:

@@ -1,0 +1,1 @@
+"""``imago deploy``: the PC's side, over the user's own ssh."""
