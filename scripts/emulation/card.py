@@ -62,7 +62,7 @@ def standin(suite: str) -> Path:
     packages = (*PACKAGES, *MORE[suite])
     tree = cached(
         f"cardroot-{suite}",
-        [3, suite, packages, system.USERS, system.PAM, system.LINKS],
+        [4, suite, packages, system.USERS, system.PAM, system.LINKS],
         lambda work: _install(work, suite, packages),
     )
     inputs = [1, tree.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]

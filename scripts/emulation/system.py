@@ -70,6 +70,7 @@ def install(target: Path, suite: Suite, packages: Sequence[str]) -> None:
         (target / "etc" / "pam.d" / name).write_text(text)
     for place, link in LINKS.items():
         _link(target / place, link)
+    (target / "etc" / "sudoers").chmod(0o440)
     (target / "etc" / "machine-id").write_text("")  # made at the first boot, as on the official images
     debian.run("systemctl", f"--root={target}", "preset-all")
     debian.run("systemctl", f"--root={target}", "mask", *UNWANTED)
