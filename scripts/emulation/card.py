@@ -56,17 +56,24 @@ MEMORY_MB = 1024
 PAGE, SSH = 8080, 22
 
 
+def root(suite: str) -> Path:
+    """The cached system of a stand-in, as a folder (a minute at the first call). Raises Unavailable."""
+    debian.need(*debian.USERLAND)
+    packages = (*PACKAGES, *MORE[suite])
+    folder = cached(
+        f"cardroot-{suite}",
+        [3, suite, packages, system.USERS, system.PAM, system.LINKS],
+        lambda work: _install(work, suite, packages),
+    )
+    return folder / "root"
+
+
 def standin(suite: str) -> Path:
     """The cached stand-in image of a release (a minute at the first call). Raises Unavailable."""
     debian.need(*debian.MACHINE, *sdimage.TOOLS)
-    packages = (*PACKAGES, *MORE[suite])
-    tree = cached(
-        f"cardroot-{suite}",
-        [4, suite, packages, system.USERS, system.PAM, system.LINKS],
-        lambda work: _install(work, suite, packages),
-    )
-    inputs = [1, tree.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]
-    return cached(f"card-{suite}", inputs, lambda work: _image(work, suite, tree / "root")) / "card.img"
+    tree = root(suite)
+    inputs = [1, tree.parent.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]
+    return cached(f"card-{suite}", inputs, lambda work: _image(work, suite, tree)) / "card.img"
 
 
 @dataclass
