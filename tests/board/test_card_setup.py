@@ -83,8 +83,8 @@ def test_firstrun_sets_a_bookworm_up_and_takes_itself_off(run: Run, tmp_path: Pa
     """Run twice, since a power cut before its last step runs it again."""
     script = "cp /boot/firmware/firstrun.sh /tmp/again\n/boot/firmware/firstrun.sh && sh /tmp/again\n" + LOOK
     said = run("bookworm", script)
-    assert said.startswith("trap-7\n127.0.0.1\tlocalhost\n")
-    assert "127.0.1.1\ttrap-7\n" in said
+    assert said.startswith("trap-7\n")
+    assert said.count("127.0.1.1\ttrap-7\n") == 1
     assert "Asia/Shanghai\n/usr/share/zoneinfo/Asia/Shanghai\n" in said
     assert "uid=1000(ada)" in said
     assert {"27(sudo)", "44(video)"} <= set(said.partition("groups=")[2].partition("\n")[0].split(","))
