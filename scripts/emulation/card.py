@@ -56,17 +56,24 @@ MEMORY_MB = 1024
 PAGE, SSH = 8080, 22
 
 
+def root(suite: str) -> Path:
+    """The cached system of a stand-in, as a folder (a minute at the first call). Raises Unavailable."""
+    debian.need(*debian.USERLAND)
+    packages = (*PACKAGES, *MORE[suite])
+    folder = cached(
+        f"cardroot-{suite}",
+        [3, suite, packages, system.USERS, system.PAM, system.LINKS],
+        lambda work: _install(work, suite, packages),
+    )
+    return folder / "root"
+
+
 def standin(suite: str) -> Path:
     """The cached stand-in image of a release (a minute at the first call). Raises Unavailable."""
     debian.need(*debian.MACHINE, *sdimage.TOOLS)
-    packages = (*PACKAGES, *MORE[suite])
-    tree = cached(
-        f"cardroot-{suite}",
-        [2, suite, packages, system.USERS, system.PAM, system.LINKS],
-        lambda work: _install(work, suite, packages),
-    )
-    inputs = [1, tree.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]
-    return cached(f"card-{suite}", inputs, lambda work: _image(work, suite, tree / "root")) / "card.img"
+    tree = root(suite)
+    inputs = [1, tree.parent.name, CMDLINE, ISSUE, FSTAB, CLOUD, NETPLAN, (GUEST / "firstboot").read_text()]
+    return cached(f"card-{suite}", inputs, lambda work: _image(work, suite, tree)) / "card.img"
 
 
 @dataclass
@@ -95,6 +102,8 @@ class Machine:
                     time.sleep(1)
                 if process.poll() is None:
                     return False
+            if process.returncode:
+                raise RuntimeError(f"qemu failed ({process.returncode}): {self.log[-1][-500:]}")
         return False
 
     def command(self) -> list[str]:
@@ -113,7 +122,7 @@ class Machine:
             "-append", " ".join([*words, KERNEL]),
             "-drive", f"if=none,id=card,file={self.card},format=raw,cache=unsafe",
             "-device", "virtio-blk-pci,drive=card",
-            "-netdev", f"user,id=net,restrict=on,{forward}", "-device", "virtio-net-pci,netdev=net",
+            "-netdev", f"user,id=net,restrict=on,{forward}", "-device", "virtio-net-pci,netdev=net,romfile=",
         ]  # fmt: skip
 
 

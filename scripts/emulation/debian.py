@@ -13,6 +13,7 @@ from emulation.boards import Suite
 
 PIP = (sys.executable, "-m", "pip")
 OLDEST_GLIBC = 17  # manylinux2014
+MERGED = "/usr/share/mmdebstrap/hooks/merged-usr"
 
 
 # Where a program comes from; mkfs and depmod lie where only root's PATH leads.
@@ -70,11 +71,14 @@ def run(*command: str | Path, timeout: float = 900, stdin: str = "") -> str:
     return done.stdout
 
 
-def extract(target: Path, suite: Suite, packages: Sequence[str], *, backported: str = "") -> None:
+def extract(
+    target: Path, suite: Suite, packages: Sequence[str], *, backported: str = "", merged: bool = False
+) -> None:
     """Unpack ``packages`` and all that they need into ``target``; no maintainer script is run.
 
-    backported: a pattern of packages to take from the suite's backports. Packages come from mmdebstrap's
-    mirror, or with backports from the one that apt is configured with.
+    merged: /bin and /lib are links into /usr, as on an installed system. backported: a pattern of packages to
+    take from the suite's backports. Packages come from mmdebstrap's mirror, or with backports from the one
+    that apt is configured with.
     """
     need("mmdebstrap")
     more: list[str] = []
@@ -85,6 +89,8 @@ def extract(target: Path, suite: Suite, packages: Sequence[str], *, backported: 
         more = [f"--setup-hook=mkdir -p {place}\"; printf '{pin}' > {place}/backports\""]
         mirror = _mirror()
         sources = [f"deb {mirror} {suite.name} main", f"deb {mirror} {suite.name}-backports main"]
+    if merged:
+        more.append(f"--hook-dir={MERGED}")
     include = f"--include={','.join(packages)}"
     run(
         "mmdebstrap",

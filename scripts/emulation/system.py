@@ -35,6 +35,7 @@ PAM = {
 }
 LINKS = {
     "usr/bin/awk": "gawk",
+    "usr/bin/nc": "nc.openbsd",  # cloud-init's stages call each other through it
     "var/run": "/run",
     "var/lock": "/run/lock",
     "etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
@@ -60,7 +61,7 @@ def install(target: Path, suite: Suite, packages: Sequence[str]) -> None:
     debian.need(*TOOLS)
     if os.geteuid() != 0:
         raise debian.Unavailable("a whole system for a card can only be made as root: files have owners")
-    debian.extract(target, suite, (*BASE, *packages))
+    debian.extract(target, suite, (*BASE, *packages), merged=True)
     for source, place in COPIES.items():
         if (target / source).is_file():
             shutil.copy(target / source, target / place)
@@ -69,6 +70,7 @@ def install(target: Path, suite: Suite, packages: Sequence[str]) -> None:
         (target / "etc" / "pam.d" / name).write_text(text)
     for place, link in LINKS.items():
         _link(target / place, link)
+    (target / "etc" / "sudoers").chmod(0o440)
     (target / "etc" / "machine-id").write_text("")  # made at the first boot, as on the official images
     debian.run("systemctl", f"--root={target}", "preset-all")
     debian.run("systemctl", f"--root={target}", "mask", *UNWANTED)

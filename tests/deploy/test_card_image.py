@@ -144,8 +144,9 @@ def test_packed_images(packing: str, make: Make, trixie: Path, tmp_path: Path) -
     made = make(packed, tmp_path / "card.img", sha256=digest)
     assert made.size == len(content)
     assert examine(tmp_path / "card.img", packed).release == "trixie"
-    plain = hashlib.sha256(content).hexdigest()  # the checksum of what is packed is right, too
-    make(packed, tmp_path / "card2.img", sha256=plain)
+    if packing == "xz":  # the checksum of what is packed is right, too
+        plain = hashlib.sha256(content).hexdigest()
+        assert make(packed, tmp_path / "card2.img", sha256=plain).size == len(content)
 
 
 def test_a_wrong_checksum(refused: Refused, trixie: Path) -> None:

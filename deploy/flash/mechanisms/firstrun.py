@@ -68,7 +68,7 @@ KEYS = """
 home=$(getent passwd "$user" | cut -d: -f6)
 install -d -m 700 -o "$user" -g "$(id -g "$user")" "$home/.ssh"
 for key in {keys}; do
-  grep -qxF -e "$key" "$home/.ssh/authorized_keys" || printf '%s\\n' "$key" >>"$home/.ssh/authorized_keys"
+  grep -qsxF -e "$key" "$home/.ssh/authorized_keys" || printf '%s\\n' "$key" >>"$home/.ssh/authorized_keys"
 done
 chown "$user:" "$home/.ssh/authorized_keys"
 chmod 600 "$home/.ssh/authorized_keys"

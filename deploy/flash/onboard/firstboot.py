@@ -25,6 +25,7 @@ DONE = HERE / "installed.json"
 ROOT = os.environ.get("IMAGO_ROOT", "/opt/imago")
 NAME = "imago-firstboot.service"
 UNIT = Path("/etc/systemd/system") / NAME
+WANTED = UNIT.parent / "multi-user.target.wants" / NAME
 TIMEOUT_S = 300  # until frames must come: a board that is new to everything is slow
 # Not ordered after cloud-init: cloud-final comes after multi-user.target, which waits for this service.
 UNIT_TEXT = f"""\
@@ -62,11 +63,14 @@ def enable(*, start: bool) -> int:
     temporary = UNIT.with_name(f".{NAME}.tmp")
     temporary.write_text(UNIT_TEXT)
     temporary.replace(UNIT)
-    code = run("systemctl", "daemon-reload") or run("systemctl", "enable", NAME)
-    if start and not code:
-        code = run("systemctl", "start", "--no-block", NAME)
+    # Enabled by hand: that works whatever state systemd is in, and the next boot finds it.
+    WANTED.parent.mkdir(exist_ok=True)
+    WANTED.unlink(missing_ok=True)
+    WANTED.symlink_to(UNIT)
     os.sync()
-    return code
+    if start:
+        return run("systemctl", "daemon-reload") or run("systemctl", "start", "--no-block", NAME)
+    return 0
 
 
 def install() -> int:
@@ -87,7 +91,7 @@ def install() -> int:
     # Room for the system's own updates of kernel and firmware, which need this partition.
     shutil.rmtree(HERE / "kit", ignore_errors=True)
     write(DONE, json.dumps({"installed": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n")
-    run("systemctl", "disable", NAME)
+    WANTED.unlink(missing_ok=True)
     log("installed, and frames come through")
     return 0
 
