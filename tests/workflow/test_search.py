@@ -42,9 +42,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A whole search by the command; two workers on one journal."""
     out = tmp_path_factory.mktemp("search") / "out"
-    ran = imago(
-        "search", str(photos), *QUICK, "--workers", "2", "--trials", "4", "-o", str(out), "--json", "-"
-    )
+    flags = ("--workers", "2", "--trials", "4", "-o", str(out), "--json", "-")
+    ran = imago("search", str(photos), *QUICK, *flags, timeout=1500)
     assert ran.returncode == 0, ran.stderr
     return dict(json.loads(ran.stdout))
 
