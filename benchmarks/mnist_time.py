@@ -24,7 +24,7 @@ from typing import Any
 from common import ROOT, data_folder, save
 
 RECIPES = {
-    "fast": ("--epochs 7 --batch-size 128 --lr 0.006", 0.992, 40.0),
+    "fast": ("--epochs 6 --batch-size 128 --lr 0.006", 0.992, 40.0),
     "best": ("", 0.995, 600.0),
 }
 

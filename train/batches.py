@@ -109,6 +109,8 @@ class Batches:
         """All pictures in order, unchanged but for normalisation (evaluation)."""
         mine = torch.arange(len(self.images)).tensor_split(self.world)[self.rank]
         for indices in torch.split(mine, max(self.batch_size, 256)):
+            if not len(indices):  # fewer pictures than processes
+                return
             yield self._load(indices, None), self.labels[indices.to(self.device)]
 
     def _on_device(self) -> Tensor | None:

@@ -8,6 +8,7 @@ weights, bit for bit on a CPU.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -37,7 +38,7 @@ from imago.train.checkpoint import (
 )
 from imago.train.coach import Coach
 from imago.train.config import TrainConfig
-from imago.train.device import Place
+from imago.train.device import ONE_THREAD, Place, one_thread
 from imago.train.distill import Guide
 from imago.train.interrupt import Interrupted, StopWish
 from imago.train.mixing import grown, mix
@@ -96,6 +97,7 @@ class Loop:
         self.position = Position()
         self.steps = len(train) * config.epochs
         self._saved = time.monotonic()
+        self._small = sum(p.numel() for p in self.module.parameters()) < ONE_THREAD
         self._shown: nn.Module = copy.deepcopy(self.module)  # takes the averaged weights for validation
         self._parallel: tuple[list[bool], nn.Module] | None = None
 
@@ -214,11 +216,12 @@ class Loop:
         with self.clock.span("backward"), self.team.talking():
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-        with self.clock.span("step"):
-            self.optimizer.step()
-        if self.average is not None:
-            with self.clock.span("average"):
-                self.average.update(self.module, number)
+        with one_thread() if self._small else contextlib.nullcontext():
+            with self.clock.span("step"):
+                self.optimizer.step()
+            if self.average is not None:
+                with self.clock.span("average"):
+                    self.average.update(self.module, number)
 
     def _forward(self, inputs: Tensor) -> Tensor:
         """Through the network; with several processes through the wrapper that averages gradients."""
