@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from imago.deploy.board.wheelhouse import wheels_in
+from imago.deploy.kit.own_wheel import own_wheel
 
 
 @contextmanager
@@ -17,7 +17,6 @@ def wheels_for(kit: Path | None, say: Callable[[str], None]) -> Iterator[dict[st
     if kit is not None:
         yield wheels_in(kit)
         return
-    own_wheel = importlib.import_module("imago.deploy.kit.own_wheel").own_wheel
     with tempfile.TemporaryDirectory(prefix="imago-") as folder:
         path = own_wheel(Path(folder), say)
         yield {path.name: path}
