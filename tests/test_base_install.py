@@ -47,7 +47,7 @@ def test_the_wheel_holds_every_room_and_its_texts(wheel: Path) -> None:
     assert "imago/edge_runtime/locale/zh.core.json" in names
     static = ROOT / "edge_runtime" / "web" / "static"
     assert {f"imago/{path.relative_to(ROOT)}" for path in static.iterdir()} <= set(names)
-    assert not [n for n in names if "test" in n.lower() or n.endswith("ruff.toml") or ".dev" in n]
+    assert not [n for n in names if "/test" in n.lower() or n.endswith("ruff.toml") or ".dev" in n]
     sources = {f"imago/{p.relative_to(ROOT)}" for room in ROOMS for p in (ROOT / room).rglob("*.py")}
     assert sources <= set(names)
 

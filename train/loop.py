@@ -109,7 +109,8 @@ class Loop:
             self._judge(self.val, epoch=0)
         with StopWish() as stop, Progress(self.steps, tr("training")) as bar:
             bar.advance(self._done())
-            while self._done() < self.steps and not self._out_of_patience():
+            # A stop after an epoch's last step leaves that epoch to be judged.
+            while (self._done() < self.steps or self.position.step) and not self._out_of_patience():
                 self._epoch(stop, bar)
         return self.position
 
@@ -141,7 +142,8 @@ class Loop:
         self._set_mode(at.epoch)
         began = time.monotonic() - at.seconds
         tally = Tally(at, self.place.device, self.team)
-        for inputs, targets in self.train.epoch(at.epoch, at.step):
+        left = self.train.epoch(at.epoch, at.step) if self._done() < self.steps else ()
+        for inputs, targets in left:
             due = self.team.chief and time.monotonic() - self._saved > SAVE_EVERY_S
             with self.clock.span("agree"):
                 weight = self._weight(targets)

@@ -49,7 +49,8 @@ OTHER: dict[str, Any] = {
 }
 # LeNet-5 has no published weights and no width: the run says so, instead of ignoring the field.
 NOT_LENET = {"pretrained": "ImageNet", "width_mult": "width"}
-NO_FIELD = {"model", "init", "teacher", "weights", "distill_weight", "distill_temperature", "data"}
+NO_FIELD = {"model", "init", "teacher", "weights", "distill_weight", "distill_temperature", "data", "net"}
+NO_FIELD |= {"mixup", "cutmix", "grow"}  # of the command line only so far
 
 
 def value_in(config: dict[str, Any], name: str) -> Any:
