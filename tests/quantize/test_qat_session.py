@@ -194,10 +194,12 @@ def test_the_command_goes_on_where_it_was_stopped(
     assert "epoch 1/3" not in done.stdout
     assert "epoch 3/3" in done.stdout
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["qat"]["reached"] == report["accuracy_int8"]
+    assert any("trained on" in version["scheme"] for version in report["measured"])
+    kept = report["qat"]  # empty where the training brought nothing and its start is kept
+    assert not kept or kept["reached"] == report["accuracy_int8"]
     with Classifier(target) as classifier:
         assert classifier.spec.precision == "int8"
-        assert classifier.spec.calibration["qat"] == report["qat"]
+        assert classifier.spec.calibration.get("qat", {}) == kept
         assert classifier.self_test().passed
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
