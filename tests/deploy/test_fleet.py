@@ -133,6 +133,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield Fleet(base / "fleet", boards)
 
 
+@pytest.mark.slow
 def test_update_twice_break_and_take_back(fleet: Fleet) -> None:
     """The whole life of a fleet: first install, nothing to do, update, an update that fails, rollback."""
     kit, (first, first_release) = str(fleet.folder / "kit"), bundle(fleet, "first")

@@ -16,6 +16,7 @@ from imago.train.run import Run
 from picture_support import striped_folders
 
 
+@pytest.mark.slow
 def test_the_job_leaves_a_run_that_the_other_steps_can_use(tmp_path: Path) -> None:
     data = striped_folders(tmp_path / "photos", count=20)
     options = {"budget_s": 7200, "models": ["lenet5"], "trials": 1, "epochs": 1, "workers": 1, "threads": 1}
