@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 # This browser has no camera: a moving canvas stands in for one.
-# Two are not steady yet: a typed name can be lost to a redrawing, a damaged thumbnail is an error in the console.
+# Two are not steady yet: a typed name can be lost to a redrawing; a damaged thumbnail is a console error.
 pytestmark = pytest.mark.slow
 FAKE_CAMERA = """() => {
   const canvas = document.createElement('canvas');
