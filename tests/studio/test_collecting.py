@@ -14,9 +14,9 @@ from studio_support import CLASSES, Studio, tiny_set, until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# This browser has no camera: a moving canvas stands in for one.
 # Two are not steady yet: a typed name can be lost to a redrawing; a damaged thumbnail is a console error.
 pytestmark = pytest.mark.slow
+# This browser has no camera: a moving canvas stands in for one.
 FAKE_CAMERA = """() => {
   const canvas = document.createElement('canvas');
   canvas.width = 320; canvas.height = 240;
