@@ -80,15 +80,8 @@ def train(
     wanted = [name for name in dataset.splits if len(dataset.splits[name]) and (test or name != "test")]
     with clock.span("decode"), team.in_turn():
         splits = open_caches(dataset, wanted, spec, quota=means.cache_quota)
-    for name, split in splits.items():
-        if streams(split):
-            say(
-                tr(
-                    "{split}: larger than the cache may be ({quota} MB): decoded anew in every epoch",
-                    split=name,
-                    quota=means.cache_quota // 1_000_000,
-                )
-            )
+    for line in _streaming(splits, means.cache_quota):
+        say(line)
     run = _describe(begin, dataset, guide)
     if begin.fresh:
         mean, std = pixel_statistics(splits["train"].images)
@@ -123,6 +116,19 @@ def resume(
     if means.team.chief and not (out / CHECKPOINT).exists() and (out / WEIGHTS).exists():
         raise InputError("{path} is finished; nothing to resume", path=out)
     return train(Path(run.data["root"]), run.config, out, resume=True, test=test, means=means, say=say)
+
+
+def _streaming(splits: dict[str, CachedSplit], quota: int) -> list[str]:
+    """A line for each split that does not fit into ``quota`` bytes of cache."""
+    large = [name for name, split in splits.items() if streams(split)]
+    return [
+        tr(
+            "{split}: larger than the cache may be ({quota} MB): decoded anew in every epoch",
+            split=name,
+            quota=quota // 1_000_000,
+        )
+        for name in large
+    ]
 
 
 def _shared_run(out: Path, team: Team) -> Run:

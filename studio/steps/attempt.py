@@ -7,8 +7,8 @@ from urllib.parse import quote
 from imago.edge_runtime.messages import tr
 from imago.studio import fields
 from imago.studio.context import Context
-from imago.studio.parts import Tag, box, button, card, link, note, title
-from imago.studio.steps.common import kilobytes, next_step, run_or_hint
+from imago.studio.parts import Tag, box, button, card, link, title
+from imago.studio.steps.common import kilobytes, model_or_hint, next_step
 from imago.studio.training import RunView
 from imago.studio.zone import zone
 
@@ -19,13 +19,10 @@ def build(context: Context) -> None:
         tr("Try it"),
         tr("Show it pictures that it has never seen. It answers here exactly as it will on the board."),
     )
-    shown = run_or_hint(context)
-    if shown is None:
+    found = model_or_hint(context)
+    if found is None:
         return
-    model = model_in_use(context, shown)
-    if not model:
-        note(tr("This run has no model file yet; train it again, or go on with it."), "warn")
-        return
+    shown, model = found
     _files(context, shown, model)
     with box("columns"):
         with card(tr("Pictures")):
@@ -33,15 +30,6 @@ def build(context: Context) -> None:
             box("tried", id="tried", aria_live="polite")
         _webcam(model)
     next_step(context, "/deploy", tr("On to the board"))
-
-
-def model_in_use(context: Context, shown: RunView) -> str:
-    """The picked model file if it is one of this run, else the plain one; relative to the workspace."""
-    root = context.studio.workspace.root
-    names = [path.relative_to(root).as_posix() for path in shown.models]
-    if context.choices.model_file in names:
-        return context.choices.model_file
-    return names[0] if names else ""
 
 
 def _files(context: Context, shown: RunView, model: str) -> None:

@@ -12,7 +12,7 @@ from imago.edge_runtime.progress import duration
 from imago.studio import fields
 from imago.studio.context import Context
 from imago.studio.jobs.job import Job
-from imago.studio.parts import Tag, box, button, link, meter, note, set_meter
+from imago.studio.parts import Tag, box, button, card, link, meter, note, set_meter
 from imago.studio.training import RunView, all_runs, chosen_run
 
 LOOK_S = 0.5
@@ -55,6 +55,18 @@ def job_line(context: Context, number: int, done: Callable[[Job], Any]) -> None:
                 await result
 
     follow(context, look)
+
+
+def at_work(context: Context, asked: Job, heading: str, stop_id: str) -> None:
+    """A card with a job's progress and a button that stops it; the page is drawn anew when it has ended."""
+    with card(heading):
+
+        async def done(job: Job) -> None:
+            await context.again()
+
+        job_line(context, asked.number, done)
+        with box("row"):
+            button(tr("Stop"), lambda: context.studio.jobs.wish(asked.number, "stop"), id=stop_id)
 
 
 def progress_words(job: Job) -> str:
@@ -114,3 +126,24 @@ def ask(text: str, yes: str, act: Callable[[], Any]) -> None:
 
             button(yes, sure, kind="danger")
             button(tr("Cancel"), dialog.close)
+
+
+def model_or_hint(context: Context) -> tuple[RunView, str] | None:
+    """The run that is looked at and its model file in use, or None with a word on what to do first."""
+    shown = run_or_hint(context)
+    if shown is None:
+        return None
+    model = model_in_use(context, shown)
+    if not model:
+        note(tr("This run has no model file yet; train it again, or go on with it."), "warn")
+        return None
+    return shown, model
+
+
+def model_in_use(context: Context, shown: RunView) -> str:
+    """The picked model file if it is one of this run, else the plain one; relative to the workspace."""
+    root = context.studio.workspace.root
+    names = [path.relative_to(root).as_posix() for path in shown.models]
+    if context.choices.model_file in names:
+        return context.choices.model_file
+    return names[0] if names else ""

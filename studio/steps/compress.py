@@ -15,7 +15,7 @@ from imago.studio.context import Context
 from imago.studio.jobs.job import LIVE, Job
 from imago.studio.jobs.kinds import COMPRESSED, RESULT
 from imago.studio.parts import Tag, box, button, card, chart, note, title
-from imago.studio.steps.common import job_line, kilobytes, next_step, percent, run_or_hint
+from imago.studio.steps.common import at_work, kilobytes, next_step, percent, run_or_hint
 from imago.studio.training import RunView
 
 KEY = "/compress"
@@ -37,7 +37,7 @@ def build(context: Context) -> None:
         return
     asked = context.studio.jobs.find("compress", run=str(shown.folder))
     if asked is not None and asked.status in LIVE:
-        _at_work(context, asked)
+        at_work(context, asked, tr("Making smaller versions"), "stop-compress")
     else:
         if asked is not None and asked.status == "failed":
             note(asked.failure, "bad")
@@ -138,18 +138,6 @@ def _clear_other(shown: RunView, options: Mapping[str, Any]) -> None:
     if folder.exists() and (not mark.exists() or mark.read_text(encoding="utf-8") != making):
         folder.rename(free(shown.folder / f"{COMPRESSED}-before"))
     mark.write_text(making, encoding="utf-8")
-
-
-def _at_work(context: Context, asked: Job) -> None:
-    with card(tr("Making smaller versions")):
-
-        async def done(job: Job) -> None:
-            await context.again()
-
-        job_line(context, asked.number, done)
-        with box("row"):
-            jobs = context.studio.jobs
-            button(tr("Stop"), lambda: jobs.wish(asked.number, "stop"), id="stop-compress")
 
 
 def _result(context: Context, shown: RunView, result: dict[str, Any]) -> None:

@@ -18,8 +18,7 @@ from imago.studio import fields
 from imago.studio.context import Context
 from imago.studio.jobs.job import LIVE, LOG, Job
 from imago.studio.parts import Tag, box, button, card, link, note, title
-from imago.studio.steps.attempt import model_in_use
-from imago.studio.steps.common import follow, job_line, run_or_hint
+from imago.studio.steps.common import follow, job_line, model_or_hint
 from imago.studio.training import RunView
 
 KEY = "/deploy"
@@ -36,13 +35,10 @@ def build(context: Context) -> None:
         tr("Onto the board"),
         tr("The network looks through the board's camera, without this computer and without internet."),
     )
-    shown = run_or_hint(context)
-    if shown is None:
+    found = model_or_hint(context)
+    if found is None:
         return
-    model = model_in_use(context, shown)
-    if not model:
-        note(tr("This run has no model file yet; train it again, or go on with it."), "warn")
-        return
+    shown, model = found
     with box("columns"):
         with box("stack"):
             _push(context, shown, model)

@@ -15,7 +15,7 @@ from imago.studio.context import Context
 from imago.studio.datasets import find_set
 from imago.studio.jobs.job import LIVE, Job
 from imago.studio.parts import Tag, box, button, card, chart, link, note, table, title
-from imago.studio.steps.common import follow, job_line, percent
+from imago.studio.steps.common import at_work, follow, percent
 from imago.workflow.search.live import PROGRESS
 
 KEY, FOLDER = "/tools/search", "searches"
@@ -35,7 +35,7 @@ def build(context: Context) -> None:
     )
     asked = next((job for job in context.studio.jobs.jobs() if job.order.kind == "search"), None)
     if asked is not None and asked.status in LIVE:
-        _at_work(context, asked)
+        at_work(context, asked, tr("Searching"), "stop-search")
     else:
         if asked is not None and asked.status == "failed":
             note(asked.failure, "bad")
@@ -114,18 +114,6 @@ async def _ask(context: Context) -> None:
     }
     context.studio.jobs.add("search", name, arguments)
     await context.again()
-
-
-def _at_work(context: Context, asked: Job) -> None:
-    with card(tr("Searching")):
-
-        async def done(job: Job) -> None:
-            await context.again()
-
-        job_line(context, asked.number, done)
-        with box("row"):
-            jobs = context.studio.jobs
-            button(tr("Stop"), lambda: jobs.wish(asked.number, "stop"), id="stop-search")
 
 
 def progress_of(job: Job) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from browser import a_page, chromium
+from browser import a_page
 from studio_support import CLASSES, Studio, tiny_set, until
 
 if TYPE_CHECKING:
@@ -25,18 +24,6 @@ FAKE_CAMERA = """() => {
   setInterval(() => { pen.fillStyle = `hsl(${t++ * 7 % 360} 80% 50%)`; pen.fillRect(0, 0, 320, 240); }, 40);
   navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with Studio(tmp_path_factory.mktemp("studio") / "workspace") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

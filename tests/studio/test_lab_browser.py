@@ -14,7 +14,7 @@ from PIL import Image
 
 from imago.train.run import Run
 
-from browser import DESKTOP, PHONE, a_page, chromium
+from browser import DESKTOP, PHONE, a_page
 from studio_support import Studio, tiny_set, until
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ LATIN = re.compile(
     r"imago|English|LeNet\S*|ReLU|Softmax|softmax|Conv2D|MaxPool|AvgPool|GlobalAvgPool|BatchNorm|Dropout|Flatten|"
     r"Linear|Residual|Inception|Python|ONNX|predict\.py|kB|MB|my-lenet|tiny\S*|JPEG|PNG|RGB|my-\w+"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from browser import DESKTOP, PHONE, a_page, chromium
+from browser import DESKTOP, PHONE, a_page
 from studio_support import CLASSES, Studio, tiny_set, until, zipped
 from support import ROOT
 
@@ -42,18 +41,6 @@ LATIN = re.compile(
     r"beetle|bee|ladybird|deploy|flash|LeCun|ReLU\d?|Small|Fire|mobilenet_v3_small|"
     r"int8\S*|PNG|JPEG|Clip|Add|Raspberry"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with Studio(tmp_path_factory.mktemp("studio") / "workspace") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from browser import a_page, chromium
+from browser import a_page
 from studio_support import CLASSES, Studio, tiny_set, until, zipped
 from support import ROOT
 
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 PATIENCE_MS = 400_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
