@@ -103,6 +103,18 @@ def test_what_cannot_be_reached_is_told_with_what_was(run: Path, done: CompressR
     assert caught.value.exit_code == 1
 
 
+def test_stopped_before_the_first_candidate_it_goes_on(run: Path, tmp_path: Path) -> None:
+    """The plain file is made by then, but nothing is judged."""
+
+    def stop(text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(run, tmp_path / "out", replace(OPTIONS, macs=()), say=stop)
+    assert (tmp_path / "out" / "models").is_dir()
+    assert compress(run, tmp_path / "out", replace(OPTIONS, macs=())).best.is_file()
+
+
 def test_stopped_anywhere_it_goes_on(run: Path, tmp_path: Path, done: CompressReport) -> None:
     out, stops = tmp_path / "out", 0
     with stop_after_each_step():

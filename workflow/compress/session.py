@@ -89,6 +89,7 @@ def compress(
         raise DataError("{data} has no validation pictures to judge candidates by", data=dataset.name)
     job = Job(out, {"weights": ancestor.facts["weights"], "data": dataset.fingerprint, **options.making()})
     done = job.load()
+    job.save(done)  # from now on the folder is known as ours, wherever this ends
     val = pictures(dataset, "val", ancestor.run.spec("val"))
     workshop = Workshop(ancestor.folder, dataset, job, options, say)
     _make_all(workshop, val, done, say)
@@ -100,7 +101,7 @@ def _make_all(workshop: Workshop, val: Pictures, done: dict[str, dict[str, Any]]
     """Make and judge every candidate that is not done yet."""
     recipes = list(workshop.options.recipes())
     left = [r for r in recipes if r.name not in done]
-    plain = _answers(workshop.file(recipes[0]), val)
+    plain = _answers(_made(workshop, recipes[0]), val)
     for number, recipe in enumerate(left, 1 + len(recipes) - len(left)):
         began = time.monotonic()
         say(tr("{number}/{count} {name}", number=number, count=len(recipes), name=recipe.name))
