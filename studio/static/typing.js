@@ -39,7 +39,11 @@
   // What a field's handler sends.
   window.imagoTold = (field) => {
     count += 1;
-    if (field.matches(FIELD)) typed.set(nameOf(field), { value: valueOf(field), told: count });
+    if (field.matches(FIELD)) {
+      const kept = { value: valueOf(field), told: count, now: field === open };
+      typed.set(nameOf(field), kept);
+      setTimeout(() => { kept.now = false; });
+    }
     closed(field);
     return [valueOf(field), count];
   };
@@ -86,6 +90,7 @@
     const kept = typed.get(nameOf(field));
     if (!kept || (kept.told && Number(field.dataset.heard || 0) >= kept.told)) return;
     field[field.type === "checkbox" ? "checked" : "value"] = kept.value;
+    if (kept.now) kept.told = 0; // Chromium says "change" of a field that is taken away while it has the focus
     if (kept.told) field.dispatchEvent(new Event("change", { bubbles: true }));
     else open = field;
   }

@@ -93,16 +93,15 @@ def test_pictures_that_come_take_nothing_from_who_is_typing(
     with a_page(browser) as page:
         opened(page, f"{studio.url}/data")
         page.click("#collect")
+        page.locator("[data-set='my pictures-2'][aria-pressed=true]").wait_for()
         name = page.locator("#field-class")
         name.press_sequentially("lady")
         page.evaluate(DRAW_AGAIN)
         expect(name).to_have_value("lady")
-        status, answer = studio.send(
-            f"/api/upload/file?set={studio.choices()['data'].replace(' ', '%20')}&path=bee/1.png",
-            (photos / "bee" / "01.png").read_bytes(),
-        )
+        picture = (photos / "bee" / "01.png").read_bytes()
+        status, answer = studio.send("/api/upload/file?set=my%20pictures-2&path=bee/1.png", picture)
         assert status == 200, answer
-        page.evaluate(ARRIVED, studio.choices()["data"])
+        page.evaluate(ARRIVED, "my pictures-2")
         name.press_sequentially("bird")
         assert page.locator(".class").count() == 0  # who types is not disturbed
         page.click("#add-class")
