@@ -1,9 +1,9 @@
 """Form fields: native inputs with a label and an explanation, changed values as Python values.
 
-What somebody types is theirs. Inputs are given a ``defaultValue``, because Vue sets a ``value`` again at every
-redrawing of anything on the page. Where a field itself is drawn anew, ``static/typing.js`` gives back what was
-being typed; ``data-heard`` says up to which number this visitor's changes have come here, so that it tells the
-new field what went to the one that was gone.
+What somebody types is theirs. Inputs are given a ``defaultValue``, because Vue sets a ``value`` again at
+every redrawing of anything on the page. Where a field itself is drawn anew, ``static/typing.js`` gives back
+what was being typed; ``data-heard`` says up to which number this visitor's changes have come here, so that it
+tells the new field what went to the one that was gone.
 """
 
 from __future__ import annotations

@@ -147,9 +147,7 @@ class Bench:
                 for x, value in enumerate(row):
                     label = tr("weight in row {row}, column {column}", row=y + 1, column=x + 1)
                     shown = f"{value:.4g}"
-                    cell = Tag(
-                        "input", "", type="number", step="any", defaultValue=shown, aria_label=label
-                    )
+                    cell = Tag("input", "", type="number", step="any", defaultValue=shown, aria_label=label)
                     fields.listen(cell, lambda typed, y=y, x=x: self._weight(y, x, typed))
                     self.cells.append(cell)
 

@@ -201,8 +201,8 @@ def _outcome(row: dict[str, Any]) -> str:
 
 
 def scatter(state: dict[str, Any]) -> dict[str, Any]:
-    """Every trial by its time and its accuracy: the larger, the longer it was trained; the front in blue, with
-    steps, the best in green. The same as ``workflow/search/figure.py`` draws when it is over, but alive."""
+    """Every trial by its time and its accuracy: the larger, the longer it was trained; the front in blue,
+    with steps, the best in green. What ``workflow/search/figure.py`` draws when it is over, but alive."""
     options = charts.frame(tr("milliseconds per picture (log)"), tr("accuracy"), percent=True)
     options["xAxis"] |= {"type": "log", "minInterval": None, "splitLine": {"show": False}}
     options["tooltip"] = {"trigger": "item", "confine": True}

@@ -181,6 +181,7 @@ def test_what_is_wrong_with_pictures_is_said(browser: Browser, studio: Studio, p
         page.locator(".findings .note.bad", has_text="training stops at them").wait_for()
         assert "bee/00.png" in page.inner_text(".findings")
         shown = page.locator(".strip img").first
-        page.wait_for_function("(image) => image.complete && image.naturalWidth > 0", arg=shown.element_handle())
+        loaded = "(image) => image.complete && image.naturalWidth > 0"
+        page.wait_for_function(loaded, arg=shown.element_handle())
         status, headers, _ = studio.ask(str(shown.get_attribute("src")))
         assert (status, headers["content-type"]) == (200, "image/svg+xml")

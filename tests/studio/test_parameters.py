@@ -124,8 +124,8 @@ def test_a_field_is_explained_and_bounded(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """``run.json`` of two runs ("all" and "decided") for which every field was changed that LeNet knows: one that starts from
-    another run, and one with the fields that this would decide."""
+    """``run.json`` of two runs for which every field was changed that LeNet knows: "all" starts from another
+    run, and "decided" has the fields that this would decide."""
     place = tmp_path_factory.mktemp("all")
     data = tiny_set(place / "tiny")
     chosen = {name: value for name, value in OTHER.items() if name not in NOT_LENET}

@@ -49,10 +49,8 @@ def test_nothing_is_drawn_before_there_is_something() -> None:
 
 def test_the_picture_shows_the_front_as_steps() -> None:
     def trial(number: int, p50_us: float, accuracy: float | None) -> dict[str, Any]:
-        return {"number": number, "p50_us": p50_us, "accuracy": accuracy, "model": f"n{number}", "width": 1} | {
-            "size": 32,
-            "rung": number % 3,
-        }
+        setting = {"model": f"n{number}", "width": 1, "size": 32, "rung": number % 3}
+        return {"number": number, "p50_us": p50_us, "accuracy": accuracy, **setting}
 
     trials = [trial(0, 4000, 0.9), trial(1, 1000, 0.5), trial(2, 2000, 0.4), trial(3, 500, None)]
     state = {"trials": trials, "front": [0, 1], "best": 1, "max_latency_us": 3000}
