@@ -17,7 +17,8 @@ def zone(
     """A place to drop files, with buttons for those who cannot drag.
 
     kind: "set" (a zip or class folders become a data set), "class" (pictures go into ``set`` / ``folder_``),
-    "look" (one picture is kept), "try" (pictures are asked about). The page hears what came of it: one of ``context.EVENTS``.
+    "look" (one picture is kept), "try" (pictures are asked about). What came of it is told to the page: one of
+    ``context.EVENTS``.
     """
     attributes = {f"data_{name}": value for name, value in data.items()}
     made = box(
