@@ -17,7 +17,7 @@ def zone(
     """A place to drop files, with buttons for those who cannot drag.
 
     kind: "set" (a zip or class folders become a data set), "class" (pictures go into ``set`` / ``folder_``),
-    "look" (one picture is kept), "try" (pictures are asked about). What came of it is told to the page: one of
+    "look" (one picture is kept), "try" (pictures are asked about). What came of it the page is told: one of
     ``context.EVENTS``.
     """
     attributes = {f"data_{name}": value for name, value in data.items()}
