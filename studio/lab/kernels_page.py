@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -148,7 +149,7 @@ class Bench:
                     label = tr("weight in row {row}, column {column}", row=y + 1, column=x + 1)
                     shown = f"{value:.4g}"
                     cell = Tag("input", "", type="number", step="any", defaultValue=shown, aria_label=label)
-                    fields.listen(cell, lambda typed, y=y, x=x: self._weight(y, x, typed))
+                    fields.listen(cell, partial(self._weight, y, x))
                     self.cells.append(cell)
 
     def _weight(self, y: int, x: int, text: object) -> None:
