@@ -133,7 +133,8 @@ def _teller(context: Context, name: str) -> Callable[[Any], Any]:
     def told(event: Any) -> Any:
         if name == TYPING:
             return context.typing(bool(event.args))
-        return context.listeners.get(name, lambda detail: None)(event.args)
+        listener = context.listeners.get(name)
+        return None if listener is None else listener(event.args)
 
     return told
 
