@@ -19,7 +19,9 @@ from imago.studio import datasets, incoming
 from imago.studio.answers import Answers
 from imago.studio.context import Studio
 from imago.studio.language import COOKIE, in_thread, speaking
+from imago.studio.workspace import plain
 
+NO_PICTURE = Path(__file__).parent / "static" / "no-picture.svg"
 MAX_UPLOAD = incoming.MAX_ZIP
 BLOCK = 1 << 20
 SHOWN = frozenset({".html", ".svg", ".png", ".jpg"})  # what a page may show; the rest is to keep
@@ -79,11 +81,19 @@ class Api:
         return JSONResponse({"kept": name})
 
     async def picture(self, request: Request) -> Response:
-        """``GET /api/picture/SET/SPLIT/INDEX?side=`` → a small JPEG."""
+        """``GET /api/picture/SET/SPLIT/INDEX?side=`` → a small JPEG; a sign for what is damaged or gone.
+
+        A page shows what it saw when it was drawn: that pictures are damaged or taken away is nothing that
+        its browser could do wrong, and the data check has the words for it.
+        """
         p = request.path_params
         side = min(1024, max(16, int(request.query_params.get("side", datasets.THUMB))))
-        found = datasets.find_set(self._studio.workspace, p["name"])
-        body = await in_thread(datasets.thumbnail, found, p["split"], p["index"], side)
+        name = plain(p["name"])
+        try:
+            found = datasets.find_set(self._studio.workspace, name)
+            body = await in_thread(datasets.thumbnail, found, p["split"], p["index"], side)
+        except ImagoError:
+            return FileResponse(NO_PICTURE, headers={"Cache-Control": "no-store"})
         return Response(body, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     async def download(self, request: Request) -> Response:

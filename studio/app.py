@@ -40,7 +40,8 @@ from imago.studio.workspace import Workspace
 STATIC = Path(__file__).parent / "static"
 TURN_S = 0.3
 HEAD = """<link rel="stylesheet" href="/static/studio.css"><script src="/static/studio.js" defer></script>\
-<script src="/static/send.js" defer></script><script src="/static/camera.js" defer></script>"""
+<script src="/static/typing.js" defer></script><script src="/static/send.js" defer></script>\
+<script src="/static/camera.js" defer></script>"""
 
 
 def serve(

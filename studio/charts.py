@@ -58,6 +58,30 @@ def line(name: str, data: Sequence[Sequence[float]], colour: str, *, dashed: boo
     }
 
 
+def steps(points: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """The front of a picture of accuracy against time: the best that was found within a time."""
+    return {
+        "type": "line",
+        "step": "end",
+        "data": [list(point) for point in points],
+        "showSymbol": False,
+        "silent": True,
+        "lineStyle": {"width": 1.6, "color": BLUE, "opacity": 0.6},
+        "z": 1,
+    }
+
+
+def limit(x: float, words: str) -> dict[str, Any]:
+    """A vertical line, as a property of a series: what may not be passed."""
+    return {
+        "silent": True,
+        "symbol": "none",
+        "lineStyle": {"color": RED, "type": "dashed", "width": 1.2},
+        "label": {"formatter": words, "color": RED, "fontFamily": FONT},
+        "data": [{"xAxis": x}],
+    }
+
+
 def curve_data(rows: Rows, what: str) -> list[list[list[float]]]:
     """Points of training and validation; accuracies in percent."""
     factor = 100 if what == "accuracy" else 1

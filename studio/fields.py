@@ -1,15 +1,25 @@
-"""Form fields: native inputs with a label and an explanation, changed values as Python values."""
+"""Form fields: native inputs with a label and an explanation, changed values as Python values.
+
+What somebody types is theirs. Inputs are given a ``defaultValue``, because Vue sets a ``value`` again at
+every redrawing of anything on the page. Where a field itself is drawn anew, ``static/typing.js`` gives back
+what was being typed; ``data-heard`` says up to which number this visitor's changes have come here, so that it
+tells the new field what went to the one that was gone.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
+
+from nicegui import Client, ui
 
 from imago.studio.parts import Tag, box
 
 Change = Callable[[Any], Any]
-VALUE = "(event) => emit(event.target.value)"
-CHECKED = "(event) => emit(event.target.checked)"
+TOLD = "(event) => emit(imagoTold(event.target))"
+_HEARD: WeakKeyDictionary[Client, dict[str, int]] = WeakKeyDictionary()
 
 
 def _frame(name: str, label: str, explanation: str) -> tuple[Tag, dict[str, Any]]:
@@ -18,12 +28,39 @@ def _frame(name: str, label: str, explanation: str) -> tuple[Tag, dict[str, Any]
     with made:
         Tag("label", label, for_=f"field-{name}")
     described = f"about-{name}" if explanation else None
-    return made, {"id": f"field-{name}", "name": name, "aria_describedby": described}
+    heard = _HEARD.get(ui.context.client, {}).get(f"field-{name}")
+    return made, {
+        "id": f"field-{name}",
+        "name": name,
+        "aria_describedby": described,
+        "data_heard": str(heard) if heard else None,
+    }
 
 
 def _explain(name: str, explanation: str) -> None:
     if explanation:
         Tag("p", explanation, "about", id=f"about-{name}")
+
+
+def listen(made: Tag, change: Change) -> None:
+    """Call ``change`` with what was typed or chosen, once the field is left or Enter is hit."""
+    name = str(made._props.get("id", ""))
+
+    def told(event: Any) -> Any:
+        match event.args:
+            case [value, int(count)]:
+                _HEARD.setdefault(made.client, {})[name] = count
+                return change(value)
+        return None
+
+    made.on("change", told, js_handler=TOLD)
+
+
+def put(made: Tag, value: str) -> None:
+    """Show a value that the page has decided on, but never in place of what is being typed there."""
+    if made.tag == "input":
+        made.set("defaultValue", value)
+    made.client.run_javascript(f"imagoPut({made.id}, {json.dumps(value)})")
 
 
 def number(
@@ -38,8 +75,7 @@ def number(
     explanation: str = "",
     placeholder: str = "",
 ) -> Tag:
-    """A number; an emptied field gives None. ``change`` gets float or None once it is left or Enter is "
-    "hit."""
+    """A number; ``change`` gets a float, or None where the field was emptied."""
     frame, ties = _frame(name, label, explanation)
     with frame:
         made = Tag(
@@ -47,7 +83,7 @@ def number(
             "",
             type="number",
             inputmode="decimal",
-            value="" if value is None else f"{value:.10g}",
+            defaultValue="" if value is None else f"{value:.10g}",
             min=low,
             max=high,
             step=step,
@@ -55,14 +91,8 @@ def number(
             **ties,
         )
         _explain(name, explanation)
-    made.on("change", lambda event: change(_number(kept(made, event))), js_handler=VALUE)
+    listen(made, lambda typed: change(_number(typed)))
     return made
-
-
-def kept(made: Tag, event: Any) -> Any:
-    """What was typed, which the field shows from now on: any redrawing would bring its old value back."""
-    made._props["value"] = event.args
-    return event.args
 
 
 def _number(text: Any) -> float | None:
@@ -79,10 +109,16 @@ def text(
     frame, ties = _frame(name, label, explanation)
     with frame:
         made = Tag(
-            "input", "", type="text", value=value, maxlength=200, placeholder=placeholder or None, **ties
+            "input",
+            "",
+            type="text",
+            defaultValue=value,
+            maxlength=200,
+            placeholder=placeholder or None,
+            **ties,
         )
         _explain(name, explanation)
-    made.on("change", lambda event: change(str(kept(made, event))[:200]), js_handler=VALUE)
+    listen(made, lambda typed: change(str(typed)[:200]))
     return made
 
 
@@ -105,10 +141,10 @@ def choice(
                 Tag("option", words, value=key, selected=key == value or None)
         _explain(name, explanation)
 
-    def changed(event: Any) -> Any:
-        return change(event.args) if event.args in known else None
+    def chosen(key: Any) -> Any:
+        return change(key) if isinstance(key, str) and key in known else None
 
-    made.on("change", changed, js_handler=VALUE)
+    listen(made, chosen)
     return made
 
 
@@ -119,5 +155,5 @@ def switch(name: str, label: str, value: bool, change: Change, *, explanation: s
     with frame:
         made = Tag("input", "", type="checkbox", role="switch", checked=value or None, **ties)
         _explain(name, explanation)
-    made.on("change", lambda event: change(bool(event.args)), js_handler=CHECKED)
+    listen(made, lambda checked: change(bool(checked)))
     return made

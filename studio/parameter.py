@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imago.edge_runtime.errors import InputError
+from imago.studio.workspace import plain
 
-Kind = Literal["number", "whole", "choice", "switch"]
+Kind = Literal["number", "whole", "choice", "switch", "run"]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One field. name: of ``TrainConfig`` (``data.…``: of its ``DataOptions``). low, high: limits of a
-    number. options: of a choice. empty: what an empty field means, "" where it may not be empty.
+    number. options: of a choice. empty: what an empty field means, "" where it may not be empty. A run is
+    named, not where it lies: the workspace may be moved.
     """
 
     name: str
@@ -36,8 +38,10 @@ class Parameter:
             raise InputError(
                 "{label}: expected one of {choices}", label=self.label, choices=", ".join(self.options)
             )
-        if value is None and self.empty:
+        if self.empty and value in (None, ""):
             return None
+        if self.kind == "run":
+            return plain(str(value))
         whole = self.kind == "whole"
         if not isinstance(value, (int, float)) or not self.low <= value <= self.high or (whole and value % 1):
             raise InputError(

@@ -6,8 +6,10 @@ Defaults and limits are those of ``TrainConfig``; a value that it refuses is ref
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.spec import FITS
 from imago.studio.parameter import Parameter, plain_number
@@ -16,6 +18,9 @@ from imago.studio.parameters_basic import basic
 from imago.train.config import TrainConfig
 from imago.train.dataset import DataOptions
 from imago.train.models.catalogue import MODELS
+
+# What a run that is started from brings along.
+INHERITED = ("pretrained", "size", "width_mult", "stem", "fit")
 
 __all__ = [
     "Parameter",
@@ -36,6 +41,8 @@ def not_for(parameter: Parameter, model: str) -> str:
     if info is None:
         return ""
     has = {"pretrained": info.pretrained, "width_mult": info.scalable, "stem": bool(info.halvings)}
+    if parameter.name == "grow" and not info.builder:
+        return tr("{model} takes pictures of one size only", model=model)
     return "" if has.get(parameter.name, True) else tr("{model} has none", model=model)
 
 
@@ -52,14 +59,27 @@ def default(name: str) -> Any:
     return FITS[0] if name == "fit" and value is None else value
 
 
-def config_from(model: str, chosen: Mapping[str, Any]) -> TrainConfig:
-    """``TrainConfig`` from what the page has kept. Raises InputError where values contradict each other."""
+def config_from(model: str, chosen: Mapping[str, Any], runs: Path = Path("runs")) -> TrainConfig:
+    """``TrainConfig`` from what the page has kept; ``runs``: the folder of the workspace's runs.
+
+    Raises InputError where values contradict each other.
+    """
+    if chosen.get("init"):
+        for name in INHERITED:
+            if name in chosen:
+                raise InputError(
+                    "{label}: the run that you start from decides that; go back to the default, or start "
+                    "from no run",
+                    label=find(name).label,
+                )
     values: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for parameter in (*basic(), *advanced()):
         if parameter.name not in chosen:
             continue
         value = parameter.read(chosen[parameter.name])
+        if parameter.kind == "run":
+            value = runs / value if value else None
         if parameter.name.startswith("data."):
             data[parameter.name.removeprefix("data.")] = value
         else:

@@ -12,6 +12,84 @@ def advanced() -> tuple[Parameter, ...]:
     """What one turns when the first run works."""
     return (
         Parameter(
+            "init",
+            "run",
+            tr("Start from a run"),
+            tr(
+                "Takes the network and the weights of a training of yours that has ended, and goes on "
+                "learning from there. So you can add pictures or lower the learning rate without beginning "
+                "again."
+            ),
+            empty=tr("from nothing"),
+        ),
+        Parameter(
+            "teacher",
+            "run",
+            tr("Teacher"),
+            tr(
+                "A training of yours whose answers the network learns from as well, besides the true "
+                "classes. A small network gets better with a large teacher; both must know the same classes."
+            ),
+            empty=tr("none"),
+        ),
+        Parameter(
+            "distill_weight",
+            "number",
+            tr("Share of the teacher"),
+            tr(
+                "How much of the loss compares with the teacher's answers; the rest compares with the true "
+                "classes. 0.9 listens mostly to the teacher, and without one the field has no effect."
+            ),
+            0,
+            1,
+        ),
+        Parameter(
+            "distill_temperature",
+            "number",
+            tr("Softness of the teacher"),
+            tr(
+                "The teacher's scores are divided by it, so that its second and third guesses count too. "
+                "1 leaves them as they are, more is softer; without a teacher the field has no effect."
+            ),
+            0.1,
+            20,
+        ),
+        Parameter(
+            "mixup",
+            "number",
+            tr("Mixup"),
+            tr(
+                "How strongly two pictures are blended into one, of which the network then has to say both "
+                "classes in proportion. It helps large networks that have few pictures; 0 switches it off, "
+                "0.2 is usual."
+            ),
+            0,
+            10,
+        ),
+        Parameter(
+            "cutmix",
+            "number",
+            tr("CutMix"),
+            tr(
+                "How strongly pictures get a piece of another one pasted in, of which the network then has "
+                "to say both classes by area. It learns to recognise parts; 0 switches it off, 1 is usual."
+            ),
+            0,
+            10,
+        ),
+        Parameter(
+            "grow",
+            "number",
+            tr("Growing pictures"),
+            tr(
+                "The share of the training over which pictures grow from half their side to the whole. "
+                "Small pictures are quick, so that the first epochs cost a quarter; 0 shows whole ones from "
+                "the start."
+            ),
+            0,
+            1,
+        ),
+        Parameter(
             "size",
             "whole",
             tr("Picture size"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from nicegui import Client, ui
 
 from imago.edge_runtime.errors import ImagoError
 from imago.edge_runtime.messages import LANGUAGES, language, tr
-from imago.studio.context import Context, Studio
+from imago.studio.context import EVENTS, TYPING, Context, Studio
 from imago.studio.lab.tour import guide
 from imago.studio.language import NAMES
 from imago.studio.parts import Tag, box, button, link, note, title
@@ -43,17 +44,18 @@ class Shell:
     def _filler(self, path: str, page: Page) -> Callable[[], None]:
         def fill() -> None:
             ui.page_title(f"{tr(page.title)} · imago")
-            holder = box("page")
+            holder = box("page", data_page=path)
             context = Context(self._studio, path)
+            for name in (TYPING, *EVENTS):
+                holder.on(name, _teller(context, name), js_handler="(event) => emit(event.detail)")
 
             def rebuild() -> None:
-                """In place: the visitor stays where they have scrolled to, and keeps the focus."""
+                """In place: the visitor stays where they have scrolled to."""
                 if not holder.is_deleted:
                     holder.clear()
                     with holder:
                         _build(page, context)
                     self._note_progress()
-                    holder.client.run_javascript("imagoAgain()")
 
             context.rebuild = rebuild
             with holder:
@@ -123,6 +125,18 @@ class Shell:
         }
         for place, is_done in done.items():
             self._marks[place].classes(add="done" if is_done else "", remove="" if is_done else "done")
+
+
+def _teller(context: Context, name: str) -> Callable[[Any], Any]:
+    """The page itself listens for its scripts: it is there as long as the visitor is on it."""
+
+    def told(event: Any) -> Any:
+        if name == TYPING:
+            return context.typing(bool(event.args))
+        listener = context.listeners.get(name)
+        return None if listener is None else listener(event.args)
+
+    return told
 
 
 def _build(page: Page, context: Context) -> None:

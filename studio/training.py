@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from imago.studio.context import Studio
 from imago.studio.datasets import find_set
 from imago.studio.jobs.job import Job
 from imago.studio.lab.nets import with_net
-from imago.studio.parameters import config_from
+from imago.studio.parameters import config_from, find
 from imago.train.config import TrainConfig
 from imago.train.models.plan import NET
 from imago.train.run import RUN_FILE, Run
@@ -42,7 +43,42 @@ def open_questions(studio: Studio) -> list[tuple[str, str]]:
         find_set(studio.workspace, now.data)
     except ImagoError as error:
         found.append(("/data", str(error)))
+    try:
+        configured(studio)
+    except ImagoError as error:
+        found.append(("/parameters", str(error)))
     return found
+
+
+def configured(studio: Studio, parameters: Mapping[str, Any] | None = None) -> TrainConfig:
+    """What the chosen network and ``parameters`` (None: those that were chosen) come to.
+
+    Raises InputError where they contradict each other, or need a run that is not there.
+    """
+    now = studio.choices
+    chosen = now.parameters if parameters is None else parameters
+    config = config_from(now.model or TrainConfig().model, chosen, studio.workspace.runs)
+    for name in ("init", "teacher"):
+        folder = getattr(config, name)
+        if folder is not None and not (folder / WEIGHTS).is_file():
+            raise InputError(
+                "{label}: there is no finished run {name} any more; choose another",
+                label=find(name).label,
+                name=folder.name,
+            )
+    if config.init is None:
+        return with_net(studio.workspace, config)
+    own = Run.load(config.init).config.model
+    if own != config.model:
+        raise InputError(
+            "{label}: the run {name} is a {own}, and the chosen network is {model}; choose the same network, "
+            "or another run",
+            label=find("init").label,
+            name=config.init.name,
+            own=own,
+            model=config.model,
+        )
+    return config
 
 
 def plan(studio: Studio) -> Plan:
@@ -53,7 +89,7 @@ def plan(studio: Studio) -> Plan:
     if not now.data:
         raise InputError("choose pictures")
     found = find_set(studio.workspace, now.data)
-    config = with_net(studio.workspace, config_from(now.model, now.parameters))
+    config = configured(studio)
     name = f"{now.data}-{now.model.removeprefix(NET)}"
     return Plan(config, found.root, studio.workspace.free_run(name).name)
 

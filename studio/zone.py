@@ -1,19 +1,9 @@
-"""Places to drop files; ``static/send.js`` sends them and tells the element when it is done."""
+"""Places to drop files; ``static/send.js`` sends them and tells the page when it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from imago.edge_runtime.messages import tr
 from imago.studio.parts import Tag, box
-
-SENT, KEPT = "imagosent", "imagokept"  # a set or class got files; a picture is kept to be looked at
-
-
-def told(element: Tag, event: str, act: Callable[[Any], Any]) -> None:
-    """Call ``act`` with what the script says on this element."""
-    element.on(event, lambda said: act(said.args), js_handler="(event) => emit(event.detail)")
 
 
 def zone(
@@ -21,14 +11,14 @@ def zone(
     text: str,
     hint: str = "",
     *,
-    done: Callable[[Any], Any] | None = None,
     folder: bool = True,
     **data: str,
 ) -> Tag:
     """A place to drop files, with buttons for those who cannot drag.
 
     kind: "set" (a zip or class folders become a data set), "class" (pictures go into ``set`` / ``folder_``),
-    "look" (one picture is kept), "try" (pictures are asked about). done: gets what the script has to say.
+    "look" (one picture is kept), "try" (pictures are asked about). What came of it the page is told: one of
+    ``context.EVENTS``.
     """
     attributes = {f"data_{name}": value for name, value in data.items()}
     made = box(
@@ -52,6 +42,4 @@ def zone(
                     Tag("span", tr("Choose a folder"))
                     Tag("input", "", "sr", type="file", webkitdirectory=True, multiple=True)
         Tag("p", "", "zone-said small", role="status")
-    if done is not None:
-        told(made, KEPT if kind == "look" else SENT, done)
     return made

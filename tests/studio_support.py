@@ -127,7 +127,7 @@ def zipped(folder: Path, target: Path) -> Path:
     return target
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120, every: float = 0.1) -> Any:
     """Wait for ``condition``; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
@@ -135,4 +135,4 @@ def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
         if value:
             return value
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
+        time.sleep(every)

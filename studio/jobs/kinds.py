@@ -14,6 +14,7 @@ from imago.edge_runtime.files import write_json
 
 COMPRESSED, RESULT = "compressed", "result.json"  # below the run
 Say = Callable[[str], None]
+SEARCH_REPORT = "search.html"  # in the winner's run: why it won
 Kind = Callable[[dict[str, Any], Say], dict[str, Any]]
 
 
@@ -71,6 +72,7 @@ def compress(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
 def search(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
     """data, options, out → a search in ``out``, its winner as the run ``run``. A stopped one goes on."""
     from imago.edge_runtime.files import replacing
+    from imago.train.report import REPORT
     from imago.workflow.search.options import SearchOptions
     from imago.workflow.search.record import STATE
     from imago.workflow.search.session import resume
@@ -85,6 +87,7 @@ def search(arguments: dict[str, Any], say: Say) -> dict[str, Any]:
     if not run.exists():
         with replacing(run) as temporary:
             shutil.copytree(report.run, temporary)
+            shutil.copyfile(out / REPORT, temporary / SEARCH_REPORT)
     model = run / f"{run.name}.onnx"
     if not model.exists():
         export_run(run, model, overwrite=True)

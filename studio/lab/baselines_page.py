@@ -44,12 +44,20 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     seconds = row.get("train_s")
     return (
         classifier_names().get(row["kind"], str(row["kind"])),
-        str(row["setting"]),
+        setting_words(str(row["setting"])),
         percent(float(row["accuracy"])),
         f"{percent(float(low))} – {percent(float(high))}",
         kilobytes(int(row["bytes"])) if row["bytes"] else "–",
         "–" if seconds is None else f"{float(seconds):.1f} s",
     )
+
+
+def setting_words(setting: str) -> str:
+    """What ``imago baseline`` has noted, in the visitor's language: ``200 trees``. ``k = 5`` stays."""
+    number, _, what = setting.partition(" ")
+    if what == "trees":
+        return tr("{n} trees", n=number)
+    return tr("{n} epochs", n=number) if what == "epochs" else setting
 
 
 def build(context: Context) -> None:

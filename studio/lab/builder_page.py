@@ -146,23 +146,21 @@ class Builder:
                     "input",
                     "",
                     type="number",
-                    value="" if value is None else f"{value:g}",
+                    defaultValue="" if value is None else f"{value:g}",
                     min=low,
                     max=high,
                     step="any" if isinstance(low, float) else 1,
                     placeholder=tr("classes") if name == "units" and index == self.plan.head else None,
                 )
-        made.on("change", self._setter(index, name, made), js_handler=fields.VALUE)
+        fields.listen(made, self._setter(index, name, made))
 
     def _setter(self, index: int, name: str, made: Tag) -> Callable[[Any], None]:
-        def change(event: Any) -> None:
+        def change(text: Any) -> None:
             layer = self.plan.layers[index]
             try:
-                self._keep(
-                    nets.changed(self.plan, index, **{name: typed(layer, name, fields.kept(made, event))})
-                )
+                self._keep(nets.changed(self.plan, index, **{name: typed(layer, name, text)}))
             except LayerError as error:
-                made.set("value", "" if getattr(layer, name) is None else str(getattr(layer, name)))
+                fields.put(made, "" if getattr(layer, name) is None else str(getattr(layer, name)))
                 self.show()
                 row, words = self.rows[index]
                 row.classes(add="wrong")
@@ -214,9 +212,9 @@ class Builder:
 
     def _take(self, plan: Plan) -> None:
         self._keep_all(plan, 0)
-        self.channels.set("value", str(plan.input[0]))
-        self.side.set("value", str(plan.input[1]))
-        self.name.set("value", plan.name)
+        fields.put(self.channels, str(plan.input[0]))
+        fields.put(self.side, str(plan.input[1]))
+        fields.put(self.name, plan.name)
 
     def _keep_all(self, plan: Plan, focus: int) -> None:
         self.plan = plan

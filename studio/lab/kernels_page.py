@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -124,8 +125,8 @@ class Bench:
         side = len(self.kernel)
         last = SMALL - side
         self.row, self.column = min(self.row, last), min(self.column, last)
-        self.down.set("value", str(self.row))
-        self.right.set("value", str(self.column))
+        fields.put(self.down, str(self.row))
+        fields.put(self.right, str(self.column))
         sums = kernels.convolve(small, self.kernel)
         self.pixels.set("src", svg_url(grid_svg(small, box=(self.row, self.column, side))))
         self.weights.set("src", svg_url(grid_svg(self.kernel, colours=kernels.shown(self.kernel))))
@@ -146,12 +147,9 @@ class Bench:
             for y, row in enumerate(self.kernel):
                 for x, value in enumerate(row):
                     label = tr("weight in row {row}, column {column}", row=y + 1, column=x + 1)
-                    cell = Tag("input", "", type="number", step="any", value=f"{value:.4g}", aria_label=label)
-                    cell.on(
-                        "change",
-                        lambda event, y=y, x=x: self._weight(y, x, event.args),
-                        js_handler=fields.VALUE,
-                    )
+                    shown = f"{value:.4g}"
+                    cell = Tag("input", "", type="number", step="any", defaultValue=shown, aria_label=label)
+                    fields.listen(cell, partial(self._weight, y, x))
                     self.cells.append(cell)
 
     def _weight(self, y: int, x: int, text: object) -> None:
@@ -159,7 +157,7 @@ class Bench:
             value = float(str(text))
         except ValueError:
             value = 0.0
-        self.cells[y * len(self.kernel) + x].set("value", f"{value:.4g}")
+        fields.put(self.cells[y * len(self.kernel) + x], f"{value:.4g}")
         rows: F32 = self.kernel.copy()
         rows[y, x] = value if math.isfinite(value) else 0.0
         self.kernel = kernels.as_kernel(np.clip(rows, -kernels.LARGEST, kernels.LARGEST))
@@ -168,7 +166,7 @@ class Bench:
     def _preset(self, key: str) -> None:
         self.kernel = kernels.as_kernel(kernels.PRESETS[key])
         for cell, value in zip(self.cells, self.kernel.ravel(), strict=True):
-            cell.set("value", f"{value:.4g}")
+            fields.put(cell, f"{value:.4g}")
         self.draw()
 
     def _set_pooling(self, kind: str) -> None:

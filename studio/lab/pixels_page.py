@@ -37,7 +37,7 @@ class PixelView:
                     ("bw", tr("black and white: 0 and 1")),
                 ]
                 fields.choice("mode", tr("What a pixel is"), self.mode, options, self._set_mode)
-                fields.number(
+                self.field = fields.number(
                     "side", tr("Pixels each way"), self.side, self._set_side, low=4, high=LARGEST, step=1
                 )
                 fields.number(
@@ -99,11 +99,13 @@ class PixelView:
         self.mode = mode
         if mode == "rgb":
             self.side = min(self.side, RGB_SIDE)
+            fields.put(self.field, str(self.side))
         self.draw()
 
     def _set_side(self, value: float | None) -> None:
         most = RGB_SIDE if self.mode == "rgb" else LARGEST
         self.side = int(min(most, max(4, value or SIDE)))
+        fields.put(self.field, str(self.side))
         self.draw()
 
     def _set_threshold(self, value: float | None) -> None:

@@ -49,6 +49,11 @@
     return video;
   }
 
+  // Where pictures are collected, the page is drawn anew with every picture that has come.
+  window.imagoCameraAgain = (panel) => {
+    if (stream?.active && panel.dataset.set) attach(panel).catch(() => { /* drawn anew once more */ });
+  };
+
   window.imagoCameraStop = (panel) => {
     stop();
     const video = panel.querySelector("video");

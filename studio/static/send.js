@@ -49,9 +49,10 @@
     line.classList.toggle("bad", Boolean(bad));
   }
 
-  // The page's own handlers listen on the element; they go with it when the page is left.
+  // The page listens, not the element that files were given to: it may have been drawn anew meanwhile.
   function tell(element, name, detail) {
-    element.dispatchEvent(new CustomEvent(name, { detail }));
+    const page = element.isConnected ? element.closest(".page") : document.querySelector(".page");
+    page?.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
   function counted(zone, n, total) {

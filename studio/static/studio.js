@@ -7,7 +7,6 @@ function imagoLanguage(lang) {
 }
 
 let imagoHere = null;
-let imagoFocus = null;
 
 // Another page is shown: close menus, show its step, and read on from its beginning.
 function imagoArrived(path) {
@@ -21,22 +20,6 @@ function imagoArrived(path) {
   if (imagoHere !== null && imagoHere !== path) document.getElementById("content")?.focus({ preventScroll: true });
   imagoHere = path;
 }
-
-// A page was built anew in place: whoever works with the keyboard goes on where they were.
-function imagoAgain() {
-  if (!imagoFocus || (document.activeElement && document.activeElement !== document.body)) return;
-  const same = [...document.querySelectorAll(imagoFocus.tag)].filter((e) => imagoName(e) === imagoFocus.name);
-  same[0]?.focus({ preventScroll: true });
-}
-
-function imagoName(element) {
-  return element.id && !/^c\d+$/.test(element.id) ? `#${element.id}`
-    : JSON.stringify({ ...element.dataset }) + element.textContent.slice(0, 60);
-}
-
-document.addEventListener("focusin", ({ target }) => {
-  imagoFocus = { tag: target.tagName, name: imagoName(target) };
-});
 
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) {

@@ -8,7 +8,7 @@ from nicegui import ui
 
 from imago.edge_runtime.messages import tr
 from imago.studio import fields
-from imago.studio.context import Context
+from imago.studio.context import SENT, Context
 from imago.studio.datasets import DataSet, all_sets, link_folder, remove_set
 from imago.studio.incoming import begin_set
 from imago.studio.jobs.job import LIVE, Job
@@ -20,6 +20,7 @@ from imago.studio.zone import zone
 
 def build(context: Context) -> None:
     """Fill the page."""
+    context.listeners[SENT] = lambda answer: _arrived(context, answer)
     title(
         tr("Which pictures?"),
         tr("One folder of pictures per class is all it takes; the number of classes is counted, not typed."),
@@ -30,7 +31,7 @@ def build(context: Context) -> None:
         with box("stack"):
             _drawing(context)
             if chosen is not None:
-                show_set(context, chosen, lambda answer: _arrived(context, answer))
+                show_set(context, chosen)
             elif sets:
                 note(tr("Choose one of the sets on this computer, or add one."))
             else:
@@ -92,7 +93,6 @@ def _add(context: Context) -> None:
             "set",
             tr("Drop a zip or a folder here"),
             tr("one folder per class inside"),
-            done=lambda answer: _arrived(context, answer),
             fallback=tr("my pictures"),
         )
         with box("row"):
@@ -104,20 +104,21 @@ def _add(context: Context) -> None:
 
 def _folder(context: Context) -> None:
     """A folder of this computer is used where it lies; nothing is copied."""
-    typed = {"path": ""}
     with box("details", "details"):
         Tag("summary", tr("Use a folder where it lies"))
         fields.text(
             "folder",
             tr("Path of the folder"),
-            "",
-            lambda value: typed.update(path=value),
+            context.kept.get("folder", ""),
+            lambda value: context.kept.update(folder=value),
             placeholder="/home/class/photos",
             explanation=tr("Nothing is copied and nothing in it is changed."),
         )
 
         async def use() -> None:
-            context.choose(data=link_folder(context.studio.workspace, typed["path"]).name)
+            linked = link_folder(context.studio.workspace, context.kept.get("folder", ""))
+            del context.kept["folder"]
+            context.choose(data=linked.name)
             await context.again()
 
         button(tr("Use this folder"), use, id="use-folder")

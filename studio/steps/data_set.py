@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
-
-from nicegui import ui
 
 from imago.edge_runtime.messages import language, tr
 from imago.studio import fields
@@ -16,32 +13,41 @@ from imago.studio.incoming import add_class
 from imago.studio.jobs.job import Job
 from imago.studio.language import in_thread
 from imago.studio.parts import Tag, box, button, card, figures, note, picture
-from imago.studio.steps.common import job_line
-from imago.studio.zone import SENT, told, zone
+from imago.studio.steps.common import follow_once, job_line
+from imago.studio.zone import zone
 
-Arrived = Callable[[Any], Any]
 SHOWN_CLASSES, SHOWN_FILES = 60, 4
 TONES = {"error": "bad", "warning": "warn", "info": ""}
 
 
-def show_set(context: Context, found: DataSet, arrived: Arrived) -> None:
-    """Fill in when it has been counted; large sets take a moment. arrived: called when pictures came."""
-    place = card(found.name, data_shown=found.name)
-    with place:
-        waiting = Tag("p", tr("counting pictures"), "muted", role="status")
+def show_set(context: Context, found: DataSet) -> None:
+    """What was seen in it last, at once; then as it is now: to count a large set takes a moment."""
+    place = card(data_shown=found.name)
+    key = f"seen {found.root}"
 
-    async def fill() -> None:
-        counted, stamp = await in_thread(lambda: (census(found), content_stamp(found)))
-        waiting.delete()
+    def draw() -> None:
+        if place.is_deleted:
+            return
+        place.clear()
         with place:
-            _contents(context, found, counted, arrived)
-            if counted.total:
-                _checked(context, found, f"{language()} {stamp}")
+            Tag("h2", found.name)
+            seen = context.kept.get(key)
+            if seen is None:
+                Tag("p", tr("counting pictures"), "muted", role="status")
+            else:
+                _contents(context, found, *seen)
 
-    ui.timer(0, fill, once=True)
+    async def look() -> None:
+        seen = await in_thread(lambda: (census(found), content_stamp(found)))
+        if seen != context.kept.get(key):
+            context.kept[key] = seen
+            context.calmly(draw)
+
+    draw()
+    follow_once(look)
 
 
-def _contents(context: Context, found: DataSet, counted: Census, arrived: Arrived) -> None:
+def _contents(context: Context, found: DataSet, counted: Census, stamp: str) -> None:
     splits = {split for row in counted.counts.values() for split in row}
     figures(
         [
@@ -60,18 +66,20 @@ def _contents(context: Context, found: DataSet, counted: Census, arrived: Arrive
     most = max((counted.of(name) for name in counted.classes), default=0)
     with box("classes", "ul"):
         for name in counted.classes[:SHOWN_CLASSES]:
-            _class(found, counted, name, most)
+            _class(found, counted, name, most, stamp)
     if len(counted.classes) > SHOWN_CLASSES:
         Tag("p", tr("… and {n} classes more", n=len(counted.classes) - SHOWN_CLASSES), "muted small")
     if counted.layout in ("", "class folders") and not found.linked:
-        _collecting(context, found, counted, arrived)
+        _collecting(context, found, counted)
+    if counted.total:
+        _checked(context, found, f"{language()} {stamp}")
 
 
 def _held(counted: Census) -> str:
     return str(sum(row.get("test", 0) or row.get("val", 0) for row in counted.counts.values()))
 
 
-def _class(found: DataSet, counted: Census, name: str, most: int) -> None:
+def _class(found: DataSet, counted: Census, name: str, most: int, stamp: str) -> None:
     n = counted.of(name)
     with box("class", "li"):
         with box("row apart"):
@@ -81,26 +89,26 @@ def _class(found: DataSet, counted: Census, name: str, most: int) -> None:
             box("fill").style(f"width:{100 * n / max(1, most):.1f}%")
         with box("strip"):
             for split, index in counted.samples.get(name, ()):
-                picture(f"/api/picture/{quote(found.name, safe='')}/{split}/{index}?side=96", "")
+                # the stamp: another picture has this index once one has come or gone before it
+                place = f"{quote(found.name, safe='')}/{split}/{index}"
+                picture(f"/api/picture/{place}?side=96&of={stamp}", "")
 
 
-def _collecting(context: Context, found: DataSet, counted: Census, arrived: Arrived) -> None:
+def _collecting(context: Context, found: DataSet, counted: Census) -> None:
     """More pictures and more classes for a set of one's own."""
-    typed = {"name": ""}
     panel = box(
         "camera",
         data_set=found.name,
         data_insecure=tr("The browser gives the camera only to pages of this very computer, or over https."),
         data_refused=tr("There is no camera, or the browser was not allowed to use it."),
     )
-    told(panel, SENT, arrived)
     with panel:
         Tag("h3", tr("Collect pictures"))
         Tag("video", "", hidden=True, muted=True, playsinline=True)
         Tag("p", "", "camera-said small", role="status")
         for name in counted.classes[:SHOWN_CLASSES]:
             with box("row collected"):
-                zone("class", name, done=arrived, folder=False, set=found.name, folder_=name)
+                zone("class", name, folder=False, set=found.name, folder_=name)
                 snap = button(
                     tr("Webcam"), data_folder=name, aria_label=tr("take a picture of {name}", name=name)
                 )
@@ -110,10 +118,16 @@ def _collecting(context: Context, found: DataSet, counted: Census, arrived: Arri
                     " event.currentTarget.dataset.folder)",
                 )
         with box("row end"):
-            fields.text("class", tr("Name of a class"), "", lambda value: typed.update(name=value))
+            fields.text(
+                "class",
+                tr("Name of a class"),
+                context.kept.get("class", ""),
+                lambda value: context.kept.update({"class": value}),
+            )
 
             async def add() -> None:
-                add_class(found, typed["name"])
+                add_class(found, context.kept.get("class", ""))
+                del context.kept["class"]
                 await context.again()
 
             button(tr("Add the class"), add, id="add-class")

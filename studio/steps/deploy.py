@@ -165,7 +165,7 @@ async def _flash(context: Context, shown: RunView, model: str) -> None:
     now = _settings(context)
     image = Path(now["image"].strip()).expanduser()
     if not image.is_absolute() or not image.is_file():
-        raise InputError("give the whole path of the folder, from its root on")
+        raise InputError("give the whole path of an image of Raspberry Pi OS, from its root on")
     if not HOST.fullmatch(now["hostname"].strip()):
         raise InputError("'{text}' is no name; use letters, digits and spaces", text=now["hostname"])
     key = now["ssh_key"].strip()

@@ -11,7 +11,7 @@ import numpy as np
 from imago.edge_runtime.classifier import Classifier
 from imago.edge_runtime.imageio import read_image
 from imago.edge_runtime.messages import language, tr
-from imago.studio.context import Context
+from imago.studio.context import KEPT, Context
 from imago.studio.explain import Layer, Occlusion, data_url, enlarge, feature_maps, occlusion, png, spread
 from imago.studio.incoming import MAX_PIXELS, kept
 from imago.studio.jobs.examine import FOLDER, examined
@@ -63,7 +63,8 @@ class _Inside:
                 ),
                 "muted small",
             )
-            zone("look", tr("Drop any picture here"), done=self._arrived, folder=False)
+            zone("look", tr("Drop any picture here"), folder=False)
+            context.listeners[KEPT] = self._arrived
             if self._mistakes:
                 button(tr("A picture it has mistaken"), self._own, id="own-picture")
             self._place = box("stack", aria_live="polite")
@@ -84,7 +85,11 @@ class _Inside:
         try:
             found = await in_thread(look_into, self._model, body)
         finally:
-            waiting.delete()
+            outrun = waiting.is_deleted  # by another picture
+            if not outrun:
+                waiting.delete()
+        if outrun:
+            return
         with self._place:
             _insight(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imago.edge_runtime.errors import ImagoError, InputError
+from imago.edge_runtime.errors import ImagoError
 from imago.edge_runtime.messages import tr
 from imago.studio import fields
 from imago.studio.context import Context
@@ -15,13 +15,13 @@ from imago.studio.parameters import (
     advanced,
     basic,
     changed,
-    config_from,
     default,
     not_for,
     plain_number,
 )
 from imago.studio.parts import Tag, box, button, card, figures, title
-from imago.studio.steps.common import follow_once, next_step
+from imago.studio.steps.common import follow_once, next_step, percent
+from imago.studio.training import all_runs, configured
 from imago.train.config import TrainConfig
 
 
@@ -85,15 +85,15 @@ def _field(context: Context, parameter: Parameter) -> None:
         mistake.say("")
         try:
             wanted = changed(context.choices.parameters, name, new)
-            config_from(context.choices.model or TrainConfig().model, wanted)
-        except InputError as error:
+            configured(context.studio, wanted)
+        except ImagoError as error:
             mistake.say(str(error))
             return
         context.choose(parameters=wanted)
         _mark(place, name in wanted)
 
     with place:
-        _input(parameter, value, change)
+        _input(context, parameter, value, change)
         with box("row apart small muted"):
             Tag("span", _range(parameter, usual))
             without = not_for(parameter, context.choices.model)
@@ -107,10 +107,15 @@ def _mark(place: Tag, is_changed: bool) -> None:
     place.classes(add="changed" if is_changed else "", remove="" if is_changed else "changed")
 
 
-def _input(parameter: Parameter, value: Any, change: fields.Change) -> None:
+def _input(context: Context, parameter: Parameter, value: Any, change: fields.Change) -> None:
     name = parameter.name.replace(".", "-")
     if parameter.kind == "switch":
         fields.switch(name, parameter.label, bool(value), change, explanation=parameter.explanation)
+    elif parameter.kind == "run":
+        options = [("", parameter.empty), *_runs(context, parameter)]
+        if value and value not in dict(options):
+            options.append((value, value))  # gone, or of another network: shown as it is
+        fields.choice(name, parameter.label, value or "", options, change, explanation=parameter.explanation)
     elif parameter.kind == "choice":
         options = [(one, one) for one in parameter.options]
         fields.choice(name, parameter.label, str(value), options, change, explanation=parameter.explanation)
@@ -128,13 +133,24 @@ def _input(parameter: Parameter, value: Any, change: fields.Change) -> None:
         )
 
 
+def _runs(context: Context, parameter: Parameter) -> list[tuple[str, str]]:
+    """Finished runs that can be named: to start from, only those of the chosen network."""
+    network = context.choices.model or TrainConfig().model
+    found = []
+    for one in all_runs(context.studio):
+        model = one.run.config.model
+        if one.finished and (parameter.name != "init" or model == network):
+            found.append((one.name, f"{one.name} · {model} · {percent(one.result.get('accuracy'))}"))
+    return found
+
+
 def _range(parameter: Parameter, usual: Any) -> str:
     """``default 50 · 1 to 1000``."""
     if parameter.kind == "switch":
         return tr("default: {value}", value=tr("yes") if usual else tr("no"))
     shown = parameter.empty if usual is None else f"{usual:g}" if isinstance(usual, float) else str(usual)
     text = tr("default: {value}", value=shown)
-    if parameter.kind == "choice":
+    if parameter.kind in ("choice", "run"):
         return text
     return f"{text} · " + tr(
         "{low} to {high}", low=plain_number(parameter.low), high=plain_number(parameter.high)

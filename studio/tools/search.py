@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from nicegui import ui
 
@@ -14,6 +15,7 @@ from imago.studio import charts, fields
 from imago.studio.context import Context
 from imago.studio.datasets import find_set
 from imago.studio.jobs.job import LIVE, Job
+from imago.studio.jobs.kinds import SEARCH_REPORT
 from imago.studio.parts import Tag, box, button, card, chart, link, note, table, title
 from imago.studio.steps.common import at_work, follow, percent
 from imago.workflow.search.live import PROGRESS
@@ -133,7 +135,15 @@ def _seen(context: Context, asked: Job) -> None:
             note(str(state["message"]), "good")
             with box("row"):
                 button(tr("Use this network"), lambda: _use(context, asked), kind="main", id="use")
+                if (context.studio.workspace.run(asked.order.title) / SEARCH_REPORT).is_file():
+                    path = f"/api/download/runs/{quote(asked.order.title)}/{SEARCH_REPORT}?show=1"
+                    link(tr("Why this one: the report"), path, "button", target="_blank", id="why")
         made = chart(scatter(state), tr("accuracy against time, one dot per trial"), "chart tall")
+        words = tr(
+            "A dot is a trial, the larger the longer it was trained. On the blue steps nothing else is both "
+            "faster and more accurate; green is the best so far."
+        )
+        Tag("p", words, "muted small")
         rows = ui.element("div")
     told = -1.0
 
@@ -191,31 +201,37 @@ def _outcome(row: dict[str, Any]) -> str:
 
 
 def scatter(state: dict[str, Any]) -> dict[str, Any]:
-    """Every trial by its time and its accuracy; the front in blue, the best in green."""
+    """Every trial by its time and its accuracy: the larger, the longer it was trained; the front in blue,
+    with steps, the best in green. What ``workflow/search/figure.py`` draws when it is over, but alive."""
     options = charts.frame(tr("milliseconds per picture (log)"), tr("accuracy"), percent=True)
     options["xAxis"] |= {"type": "log", "minInterval": None, "splitLine": {"show": False}}
     options["tooltip"] = {"trigger": "item", "confine": True}
     options["legend"] = {"show": False}
+    shown = [row for row in state.get("trials", ()) if row["accuracy"] is not None and row["p50_us"]]
     data = []
-    for row in state.get("trials", ()):
-        if row["accuracy"] is None or not row["p50_us"]:
-            continue
+    for row in shown:
         best = row["number"] == state.get("best")
         colour = charts.GREEN if best else charts.BLUE if row["number"] in state["front"] else charts.GREY
         data.append(
             {
                 "name": f"{name_of(row)}, {row['size']} px",
-                "value": [round(row["p50_us"] / 1000, 4), round(100 * row["accuracy"], 2)],
+                "value": list(_at(row)),
                 "symbolSize": 10 + 7 * row["rung"],
                 "itemStyle": {"color": colour, "opacity": 0.85, "borderColor": "#fff", "borderWidth": 1.5},
                 "label": {"show": best},
             }
         )
-    options["series"] = [
-        {
-            "type": "scatter",
-            "data": data,
-            "label": {"position": "top", "formatter": "{b}", "color": charts.INK},
-        }
-    ]
+    dots: dict[str, Any] = {
+        "type": "scatter",
+        "data": data,
+        "label": {"position": "top", "formatter": "{b}", "color": charts.INK},
+    }
+    if state.get("max_latency_us"):
+        dots["markLine"] = charts.limit(state["max_latency_us"] / 1000, tr("at most"))
+    front = sorted(_at(row) for row in shown if row["number"] in state["front"])
+    options["series"] = [dots, charts.steps(front)]
     return options
+
+
+def _at(row: dict[str, Any]) -> tuple[float, float]:
+    return round(row["p50_us"] / 1000, 4), round(100 * row["accuracy"], 2)

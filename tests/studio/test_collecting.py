@@ -13,8 +13,6 @@ from studio_support import CLASSES, Studio, tiny_set, until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# Two are not steady yet: a typed name can be lost to a redrawing; a damaged thumbnail is a console error.
-pytestmark = pytest.mark.slow
 # This browser has no camera: a moving canvas stands in for one.
 FAKE_CAMERA = """() => {
   const canvas = document.createElement('canvas');
@@ -76,6 +74,83 @@ def test_the_webcam_fills_classes(browser: Browser, studio: Studio) -> None:
         assert "a classifier needs at least two classes" not in page.inner_text("main")
 
 
+# Vue draws everything on the page again, as at any change of anything.
+DRAW_AGAIN = "() => mounted_app.$forceUpdate()"
+# A field is drawn anew with what the studio knows, as if that had been on its way already.
+RENEW = """([id, shown, heard]) => {
+  const old = document.getElementById(id), fresh = old.cloneNode();
+  fresh.value = shown;
+  fresh.dataset.heard = heard;
+  window.toldAgain = 0;
+  fresh.addEventListener('change', () => { window.toldAgain += 1; });
+  old.replaceWith(fresh);
+}"""
+
+
+def test_pictures_that_come_take_nothing_from_who_is_typing(
+    browser: Browser, studio: Studio, photos: Path
+) -> None:
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/data")
+        page.click("#collect")
+        page.locator("[data-set='my pictures-2'][aria-pressed=true]").wait_for()
+        name = page.locator("#field-class")
+        name.press_sequentially("lady")
+        page.evaluate(DRAW_AGAIN)
+        expect(name).to_have_value("lady")
+        picture = (photos / "bee" / "01.png").read_bytes()
+        status, answer = studio.send("/api/upload/file?set=my%20pictures-2&path=bee/1.png", picture)
+        assert status == 200, answer
+        page.evaluate(ARRIVED, "my pictures-2")
+        name.press_sequentially("bird")
+        assert page.locator(".class").count() == 0  # who types is not disturbed
+        page.click("#add-class")
+        page.locator("[data-folder=ladybird]").first.wait_for()
+        page.locator(".class", has_text="bee").first.wait_for()
+        expect(name).to_have_value("")
+
+
+# Files have come, as the page's scripts say it.
+ARRIVED = """(set) => imagoTell(document.querySelector('.page'), 'imagosent', {set, sent: 1, failed: 0})"""
+
+
+def test_a_field_that_is_drawn_anew_holds_what_was_typed(browser: Browser, studio: Studio) -> None:
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/parameters")
+        field = page.locator("#field-epochs")
+        field.clear()
+        field.press_sequentially("7")
+        page.evaluate(RENEW, ["field-epochs", "50", ""])
+        expect(field).to_have_value("7")
+        expect(field).to_be_focused()
+        assert page.evaluate("toldAgain") == 0  # it is still being typed
+        page.reload()
+        page.wait_for_function("window.did_handshake")
+        field.fill("9")
+        field.press("Tab")
+        page.evaluate(RENEW, ["field-epochs", "50", ""])
+        expect(field).to_have_value("9")
+        assert page.evaluate("toldAgain") == 1  # the change had gone to a field that was no more
+        page.evaluate(RENEW, ["field-epochs", "50", "99"])
+        expect(field).to_have_value("50")  # and this is what the studio made of it
+
+
+def test_what_was_typed_and_left_is_known_at_once(browser: Browser, studio: Studio) -> None:
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/parameters")
+        page.locator("#field-epochs").fill("8")
+        page.click("#defaults")  # both arrive together: the default wins
+        page.locator("[data-parameter=epochs]:not(.changed)").wait_for()
+        expect(page.locator("#field-epochs")).to_have_value("50")
+        page.locator(".fold > summary").click()
+        page.locator("#field-patience").fill("3")
+        page.locator("#field-patience").press("Tab")
+        page.locator("[data-parameter=patience].changed").wait_for()
+        page.evaluate(DRAW_AGAIN)
+        expect(page.locator("#field-patience")).to_have_value("3")
+    until(lambda: studio.choices().get("parameters") == {"patience": 3})
+
+
 def test_a_folder_stays_where_it_lies(browser: Browser, studio: Studio, photos: Path) -> None:
     before = sorted(photos.rglob("*"))
     with a_page(browser) as page:
@@ -105,3 +180,8 @@ def test_what_is_wrong_with_pictures_is_said(browser: Browser, studio: Studio, p
         page.locator("[data-shown=photos]").wait_for()
         page.locator(".findings .note.bad", has_text="training stops at them").wait_for()
         assert "bee/00.png" in page.inner_text(".findings")
+        shown = page.locator(".strip img").first
+        loaded = "(image) => image.complete && image.naturalWidth > 0"
+        page.wait_for_function(loaded, arg=shown.element_handle())
+        status, headers, _ = studio.ask(str(shown.get_attribute("src")))
+        assert (status, headers["content-type"]) == (200, "image/svg+xml")

@@ -82,6 +82,7 @@ def test_the_pupils_own_picture_as_numbers(browser: Browser, studio: Studio, whi
         expect(page.locator("#pixel-text")).to_have_text("\n".join([" ".join(["255"] * 25)] * 25))
         page.locator("#field-mode").select_option("rgb")
         expect(page.locator("#pixel-text")).to_contain_text("[255 255 255] [255 255 255]")
+        expect(page.locator("#field-side")).to_have_value("12")  # three numbers a pixel need more room
         page.locator("#field-mode").select_option("bw")
         fill(page, "#field-side", "4")
         expect(page.locator("#pixel-text")).to_have_text("\n".join(["1 1 1 1"] * 4))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from imago.edge_runtime.classifier import Classifier
-from imago.studio.jobs.kinds import KINDS
+from imago.studio.jobs.kinds import KINDS, SEARCH_REPORT
 from imago.studio.tools.search import scatter
 from imago.train.run import Run
 
@@ -33,6 +33,9 @@ def test_the_job_leaves_a_run_that_the_other_steps_can_use(tmp_path: Path) -> No
     with Classifier(Path(done["model"])) as classifier:
         assert classifier.self_test().passed
     assert any("lenet5" in line for line in said)
+    report = (run / SEARCH_REPORT).read_text(encoding="utf-8")
+    assert report == (tmp_path / "searches" / "s" / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in report
     state = json.loads((tmp_path / "searches" / "s" / "progress.json").read_text(encoding="utf-8"))
     (point,) = scatter(state)["series"][0]["data"]
     assert point["name"] == "lenet5, 32 px" and point["label"]["show"]
@@ -41,7 +44,22 @@ def test_the_job_leaves_a_run_that_the_other_steps_can_use(tmp_path: Path) -> No
 
 
 def test_nothing_is_drawn_before_there_is_something() -> None:
-    assert scatter({})["series"][0]["data"] == []
+    assert [series["data"] for series in scatter({})["series"]] == [[], []]
+
+
+def test_the_picture_shows_the_front_as_steps() -> None:
+    def trial(number: int, p50_us: float, accuracy: float | None) -> dict[str, Any]:
+        setting = {"model": f"n{number}", "width": 1, "size": 32, "rung": number % 3}
+        return {"number": number, "p50_us": p50_us, "accuracy": accuracy, **setting}
+
+    trials = [trial(0, 4000, 0.9), trial(1, 1000, 0.5), trial(2, 2000, 0.4), trial(3, 500, None)]
+    state = {"trials": trials, "front": [0, 1], "best": 1, "max_latency_us": 3000}
+    dots, steps = scatter(state)["series"]
+    assert [point["value"] for point in dots["data"]] == [[4.0, 90.0], [1.0, 50.0], [2.0, 40.0]]
+    assert [point["label"]["show"] for point in dots["data"]] == [False, True, False]
+    assert dots["markLine"]["data"] == [{"xAxis": 3.0}]
+    assert steps["data"] == [[1.0, 50.0], [4.0, 90.0]]
+    assert steps["step"] == "end"
 
 
 @pytest.mark.slow
@@ -63,6 +81,7 @@ def test_one_button_from_pictures_to_a_network(tmp_path: Path) -> None:
         page.locator("#stop-search").wait_for(timeout=30_000)
         expect(page.locator("#use")).to_be_visible(timeout=400_000)
         expect(page.locator("#tried")).to_contain_text("most accurate")
+        assert page.request.get(f"{studio.url}{page.locator('#why').get_attribute('href')}").ok
         page.locator("#use").click()
         page.wait_for_url("**/understand")
         runs = [p.name for p in (tmp_path / "workspace" / "runs").iterdir()]

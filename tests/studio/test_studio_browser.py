@@ -226,7 +226,10 @@ def digest(path: Path) -> str:
 
 @pytest.mark.parametrize(
     ("size", "names"),
-    [(DESKTOP, PAGES), (PHONE, ("data", "parameters", "train", "understand"))],
+    [
+        (DESKTOP, PAGES),
+        pytest.param(PHONE, ("data", "parameters", "train", "understand"), marks=pytest.mark.slow),
+    ],
     ids=["desktop", "phone"],
 )
 def test_every_page_is_accessible_and_within_the_screen(

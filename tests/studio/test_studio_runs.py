@@ -13,10 +13,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
+
+from imago.studio.jobs.job import WISH
 
 from browser import a_page
 from studio_support import CLASSES, Studio, tiny_set, until, zipped
@@ -83,6 +87,28 @@ def epochs_done(studio: Studio, run: str = "tiny-lenet5") -> int:
         return 0
 
 
+@contextmanager
+def held(studio: Studio, number: int, epochs: int = 0) -> Iterator[None]:
+    """The job's process stands still meanwhile, from so many epochs on: a fast machine is not through with it
+    before the test has clicked."""
+
+    def worker() -> psutil.Process | None:
+        place = str(studio.folder / "jobs" / f"{number:05}")
+        for process in psutil.Process(studio.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # ended meanwhile
+                if place in process.cmdline():
+                    return process
+        return None
+
+    process = until(worker)
+    until(lambda: epochs_done(studio) >= epochs, 400, every=0.005)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
 def weights(studio: Studio, run: str = "tiny-lenet5") -> str:
     return hashlib.sha256((studio.folder / "runs" / run / "weights.safetensors").read_bytes()).hexdigest()
 
@@ -93,13 +119,16 @@ def test_reload_stop_go_on_and_a_second_one(browser: Browser, studio: Studio) ->
         ready(page, studio, epochs="40")
         page.click("#start")
         page.locator(".live").wait_for()
-        page.locator("#start", has_text="Put into the queue").click()
-        ended(page, job_of(studio, "tiny-lenet5-2"), "queued")
-        until(lambda: epochs_done(studio) > 2, 400)
-        page.reload()
-        page.locator("[data-figure=epoch]", has_text="/ 40").wait_for()
         first = job_of(studio, "tiny-lenet5")
-        page.locator(f"[data-act=stop][data-job='{first}']").click()
+        with held(studio, first):
+            page.locator("#start", has_text="Put into the queue").click()
+            ended(page, job_of(studio, "tiny-lenet5-2"), "queued")
+        with held(studio, first, epochs=2):
+            page.reload()
+            page.locator("[data-figure=epoch]", has_text="/ 40").wait_for()
+            page.wait_for_function("window.did_handshake")
+            page.locator(f"[data-act=stop][data-job='{first}']").click()
+            until((studio.folder / "jobs" / f"{first:05}" / WISH).is_file)
         ended(page, first, "stopped")
         assert 0 < epochs_done(studio) < 40
         assert not (studio.folder / "runs" / "tiny-lenet5" / "weights.safetensors").exists()
@@ -128,8 +157,9 @@ def test_pause_holds_the_queue(browser: Browser, studio: Studio) -> None:
         page.click("#start")
         page.locator(".live").wait_for()
         first = job_of(studio, "tiny-lenet5")
-        until(lambda: epochs_done(studio) > 0, 400)
-        page.locator(f"[data-act=pause][data-job='{first}']").click()
+        with held(studio, first, epochs=1):
+            page.locator(f"[data-act=pause][data-job='{first}']").click()
+            until((studio.folder / "jobs" / f"{first:05}" / WISH).is_file)
         ended(page, first, "paused")
         seen = epochs_done(studio)
         page.locator(f"[data-act=resume][data-job='{first}']").click()
@@ -173,9 +203,9 @@ def test_a_training_outlives_page_and_studio(tmp_path: Path, archive: Path, brow
         ready(page, studio, epochs="60")
         page.click("#start")
         page.locator(".live").wait_for()
-        until(lambda: epochs_done(studio) > 0, 400)
-        page.close()
-        studio.end(signal.SIGKILL)
+        with held(studio, job_of(studio, "tiny-lenet5"), epochs=1):
+            page.close()
+            studio.end(signal.SIGKILL)
     until(lambda: epochs_done(studio) > 3, 400)  # nobody is there, and it goes on
     with Studio(folder) as again, a_page(browser) as page:
         opened(page, f"{again.url}/train")
@@ -190,8 +220,11 @@ def test_ctrl_c_saves_and_the_next_studio_goes_on(tmp_path: Path, archive: Path,
         ready(page, studio, epochs="60")
         page.click("#start")
         page.locator(".live").wait_for()
-        until(lambda: epochs_done(studio) > 0, 400)
-        assert studio.end() == 0
+        number = job_of(studio, "tiny-lenet5")
+        with held(studio, number, epochs=1):
+            studio.process.send_signal(signal.SIGINT)
+            until((folder / "jobs" / f"{number:05}" / WISH).is_file)
+        assert studio.process.wait(120) == 0
     assert (folder / "runs" / "tiny-lenet5" / "checkpoint.safetensors").is_file()
     with Studio(folder) as again, a_page(browser) as page:
         opened(page, f"{again.url}/train")
