@@ -99,7 +99,7 @@ def _make(argv: Sequence[str]) -> int:
 
 
 def _verify(argv: Sequence[str]) -> int:
-    from imago.deploy.kit.manifest import faults, read_kit
+    from imago.deploy.kit.manifest import fault_text, faults, read_kit
 
     p = Parser(
         "kit verify",
@@ -113,15 +113,8 @@ def _verify(argv: Sequence[str]) -> int:
     with Progress(round(kit.size / 1e6), tr("checking")) as bar:
         found = list(faults(args.kit, kit, lambda n: bar.advance(0, f"{n}")))
     _tell(out, args.kit, kit)
-    words = {
-        "missing": tr("is missing"),
-        "link": tr("is a link"),
-        "size": tr("has another size"),
-        "hash": tr("has another content"),
-        "unlisted": tr("does not belong to it"),
-    }
     for path, fault in found:
-        out.say(f"{path}: {words[fault]}")
+        out.say(f"{path}: {fault_text(fault)}")
     if found:
         out.say(tr("this kit is damaged; make it again with imago kit --renew"))
     else:

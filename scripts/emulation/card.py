@@ -8,8 +8,6 @@ firmware does: it reads the card's ``cmdline.txt``, anew at every start.
 
 from __future__ import annotations
 
-import json
-import shutil
 import socket
 import subprocess
 import time
@@ -17,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emulation import debian, initrd, sdimage, system, userland, vm
+from emulation import debian, initrd, sdimage, system, vm
 from emulation.boards import BOARDS, SUITES
 from emulation.cache import cached
 
@@ -26,7 +24,6 @@ PACKAGES = (
     "systemd", "systemd-sysv", "udev", "dbus", "network-manager", "openssh-server", "sudo", "python3",
     "python3-venv", "iproute2", "tzdata", "kmod", "procps",
 )  # fmt: skip
-WHEELS = (*userland.WHEELS[:2], "pillow", "opencv-python-headless")
 MORE = {"trixie": ("cloud-init", "netplan.io"), "bookworm": ()}
 BOOT_MB, ROOM_MB = 512, 1200  # the official boot partition; what is free on a card that was grown
 FIRST_BOOT = "/usr/lib/raspberrypi-sys-mods/firstboot"
@@ -146,23 +143,6 @@ class _Start:
         self._process.wait()
         self._file.close()
         self._machine.log.append(self._console.read_text(errors="replace"))
-
-
-def kit(suite: str, imago: Path, target: Path) -> Path:
-    """A kit for a release: ``imago``'s wheel and everything that it needs with a USB camera.
-
-    The wheels from PyPI are cached; ``target`` is made anew, with links to them.
-    """
-    chosen = SUITES[suite]
-    wheels = cached(
-        f"cardkit-{suite}", [1, suite, WHEELS], lambda work: debian.download(work, chosen, WHEELS)
-    )
-    (target / "wheels").mkdir(parents=True)
-    for wheel in [imago, *sorted(wheels.glob("*.whl"))]:
-        shutil.copy(wheel, target / "wheels")
-    about = {"schema": 1, "target": {"os": suite, "arch": "arm64", "python": chosen.python}}
-    (target / "kit.json").write_text(json.dumps(about))
-    return target
 
 
 def _ramdisk(kernel_of: Path) -> Path:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import card_support
+import kit_support
 from emulation import card, debian, sdimage
 from support import imago
 
@@ -53,14 +54,15 @@ QUESTIONS = {
 }
 
 
-def boot(suite: str, folder: Path, wheel: Path) -> Booted:
+def boot(suite: str, folder: Path) -> Booted:
     try:
         image = card.standin(suite)
-        kit = card.kit(suite, wheel, folder / "kit")
     except (debian.Unavailable, RuntimeError) as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+    kit = folder / "kit"
+    kit_support.make_kit(kit, "--os", suite)
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     bundle = card_support.bundle(folder, source="/dev/video0", size="320x240", web="0.0.0.0:8080")
@@ -128,8 +130,8 @@ def told(machine: card.Machine, target: Path) -> str:
 
 
 @pytest.fixture(scope="module", params=["trixie", "bookworm"])
-def booted(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Booted:
-    return boot(request.param, tmp_path_factory.mktemp(request.param), wheel)
+def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Booted:
+    return boot(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def test_predictions_from_power_on(booted: Booted) -> None:
