@@ -15,15 +15,14 @@ from imago.deploy.flash.disks import Disk, System, disk_at
 from imago.deploy.flash.examine import Image, check_head, examine
 from imago.deploy.flash.mechanisms import MECHANISMS
 from imago.deploy.flash.payload import Payload, gather, put
-from imago.deploy.flash.source import Source, file_digest, open_source, unpack
 from imago.deploy.flash.tools import need_tools
 from imago.deploy.flash.writing import write_card
+from imago.deploy.image_file import MEGABYTE, Source, file_digest, in_megabytes, open_source, unpack
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.files import replacing
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import Progress
 
-MEGABYTE = 1_000_000
 TOOL_CHARACTERS = ("@@", "?")  # mean something to mtools and debugfs
 
 
@@ -176,12 +175,4 @@ def _workplace(options: FlashOptions) -> Iterator[Path]:
 def _bar(total: int, label: str) -> Iterator[Callable[[int], None]]:
     """A bar in megabytes that is told of bytes."""
     with Progress(total // MEGABYTE, label) as bar:
-        rest = 0
-
-        def tick(count: int) -> None:
-            nonlocal rest
-            whole, rest = divmod(rest + count, MEGABYTE)
-            if whole:
-                bar.advance(whole, "MB")
-
-        yield tick
+        yield in_megabytes(lambda whole: bar.advance(whole, "MB"))

@@ -59,7 +59,7 @@ def root(suite: str) -> Path:
     packages = (*PACKAGES, *MORE[suite])
     folder = cached(
         f"cardroot-{suite}",
-        [3, suite, packages, system.USERS, system.PAM, system.LINKS],
+        [4, suite, packages, system.USERS, system.PAM, system.LINKS],
         lambda work: _install(work, suite, packages),
     )
     return folder / "root"
