@@ -29,8 +29,9 @@ HOSTNAME, USER = "trap-7", "ada"
 
 @dataclass(frozen=True)
 class Booted:
-    """What a machine came to. health: two answers of /healthz; ssh: answers of commands on it."""
+    """What a machine came to. suite: its release; health: two of its answers; said: answers of commands."""
 
+    suite: str
     machine: card.Machine
     card: Path
     health: list[dict[str, Any]]
@@ -51,6 +52,8 @@ QUESTIONS = {
     "room": "df --output=avail -m /boot/firmware | tail -1",
     "sudo": "sudo -n id -u",
     "shadow": "sudo grep '^ada:' /etc/shadow",
+    "ordering": "systemctl show -P After cloud-init-main.service",
+    "taken": "systemd-analyze",
 }
 
 
@@ -93,7 +96,7 @@ def boot(suite: str, folder: Path) -> Booted:
     came = machine.run(well, timeout=TIMEOUT_S)
     seconds = time.monotonic() - began
     assert came, told(machine, target)
-    return Booted(machine, target, health, said, seconds)
+    return Booted(suite, machine, target, health, said, seconds)
 
 
 def ask(machine: card.Machine) -> dict[str, Any] | None:
@@ -150,6 +153,11 @@ def test_the_board_is_what_was_chosen(booted: Booted) -> None:
     assert {"video", "sudo"} <= set(groups.split())
     assert said["zone"].strip().endswith("Asia/Shanghai")
     assert said["sudo"].strip() == "0"
+
+
+def test_settings_are_looked_for_where_they_are_mounted(booted: Booted) -> None:
+    if booted.suite == "trixie":  # bookworm's script lies on the partition itself
+        assert "boot-firmware.mount" in booted.said["ordering"].split()
 
 
 def test_the_wifi_is_known_by_its_hashed_key(booted: Booted) -> None:
