@@ -89,7 +89,7 @@ def boot(suite: str, folder: Path) -> Booted:
         answer = ask(one)
         if answer is None or not answer.get("healthy"):
             return False
-        if not health or answer["frames"] > health[-1]["frames"]:
+        if answer["frames"] > (health[-1]["frames"] if health else 0):  # it is well before the first one, too
             health.append(answer)
         if len(health) < 2:
             return False
