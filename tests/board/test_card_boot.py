@@ -201,7 +201,7 @@ def test_the_partition_is_free_again(booted: Booted) -> None:
     """The system's own updates need it: kit and wheels are gone, the log stays."""
     names = card_support.listing(booted.card)
     assert "imago/installed.json" in names
-    assert not [name for name in names if name.endswith(".whl")]
+    assert not [name for name in names if name.endswith((".whl", "board.imago"))]
     assert int(booted.said["room"]) > 400
     log = card_support.mtype(booted.card, "imago/firstboot.log").decode()
     assert LAST_WORDS in log
