@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "imago kit -o kit                                   # trixie, 64 bit, USB camera",
     "imago kit --os bookworm --engine both --extra mqtt -o kit-bookworm",
-    "imago kit --camera csi --system raspios-lite.img -o kit-csi",
+    "imago kit --camera csi --system raspios-lite.img.xz -o kit-csi",
     "imago kit verify kit                               # is it whole, and what is in it?",
 )
 NOTE = 50  # characters of a line beside the bar
@@ -72,7 +72,10 @@ def _make(argv: Sequence[str]) -> int:
         "--system",
         type=Path,
         metavar="IMAGE",
-        help=tr("the board's system, an .img file or a folder: what it has already is left out"),
+        help=tr(
+            "the board's system, an image (.img, .img.xz or .zip) or a folder: what it has already is left "
+            "out"
+        ),
     )
     p.add_argument("--renew", action="store_true", help=tr("replace an existing kit by a fresh one"))
     add_json(p)
@@ -99,7 +102,7 @@ def _make(argv: Sequence[str]) -> int:
 
 
 def _verify(argv: Sequence[str]) -> int:
-    from imago.deploy.kit.manifest import faults, read_kit
+    from imago.deploy.kit.manifest import fault_text, faults, read_kit
 
     p = Parser(
         "kit verify",
@@ -113,15 +116,8 @@ def _verify(argv: Sequence[str]) -> int:
     with Progress(round(kit.size / 1e6), tr("checking")) as bar:
         found = list(faults(args.kit, kit, lambda n: bar.advance(0, f"{n}")))
     _tell(out, args.kit, kit)
-    words = {
-        "missing": tr("is missing"),
-        "link": tr("is a link"),
-        "size": tr("has another size"),
-        "hash": tr("has another content"),
-        "unlisted": tr("does not belong to it"),
-    }
     for path, fault in found:
-        out.say(f"{path}: {words[fault]}")
+        out.say(f"{path}: {fault_text(fault)}")
     if found:
         out.say(tr("this kit is damaged; make it again with imago kit --renew"))
     else:
@@ -144,6 +140,7 @@ class _Bars:
             "imago": tr("imago's own wheel"),
             "resolving": tr("choosing wheels"),
             "wheels": tr("fetching wheels"),
+            "unpacking": tr("unpacking"),
             "packages": tr("reading package lists"),
             "debs": tr("fetching Debian packages"),
             "checking": tr("checking"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import subprocess
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 
 from imago.deploy.bundling import BundleOptions, write_bundle
+from imago.deploy.kit.build import Listener, describe_kit
+from imago.deploy.kit.options import KitOptions
 from imago.edge_runtime.bundle.settings import RunSettings
 
 import onnx_models
@@ -34,6 +35,8 @@ RELEASES = {
 }
 ARM64, ARMHF, AMD64 = 183, 40, 62
 BOOT_MB, ROOT_MB = 64, 16
+MACHINE = "manylinux_2_27_aarch64.manylinux_2_28_aarch64"
+WHEELS = (f"numpy-2.4.6-cp313-cp313-{MACHINE}.whl", f"onnxruntime-1.32.0-cp313-cp313-{MACHINE}.whl")
 
 
 def elf(machine: int) -> bytes:
@@ -75,15 +78,18 @@ def bundle(folder: Path, **run: Any) -> Path:
     return folder / "bundle.imago"
 
 
-def kit(folder: Path, release: str = "trixie", arch: str = "arm64", size: int = 1000) -> Path:
-    """A folder that looks like a kit (imago kit makes real ones)."""
-    wheels = folder / "wheels"
-    wheels.mkdir(parents=True)
-    (wheels / "numpy-2.4.6-cp313-cp313-manylinux_2_27_aarch64.manylinux_2_28_aarch64.whl").write_bytes(
-        os.urandom(size)
-    )
-    (folder / "requirements.txt").write_text("numpy==2.4.6\n")
-    (folder / "kit.json").write_text(json.dumps({"target": {"os": release, "arch": arch}}))
+def kit(
+    folder: Path,
+    release: str = "trixie",
+    arch: str = "arm64",
+    size: int = 1000,
+    wheels: tuple[str, ...] = WHEELS,
+) -> Path:
+    """A kit as ``imago kit`` describes it; only what is in its wheels is not worth installing."""
+    (folder / "wheels").mkdir(parents=True)
+    for name in wheels:
+        (folder / "wheels" / name).write_bytes(os.urandom(size // len(wheels)))
+    describe_kit(folder, KitOptions(os=release, arch=arch, camera="none"), "0.1.0", Listener())
     return folder
 
 

@@ -14,16 +14,15 @@ from imago.deploy.flash.card import Card
 from imago.deploy.flash.disks import Disk, System, disk_at
 from imago.deploy.flash.examine import Image, check_head, examine
 from imago.deploy.flash.mechanisms import MECHANISMS
-from imago.deploy.flash.payload import gather, put
-from imago.deploy.flash.source import Source, file_digest, open_source, unpack
+from imago.deploy.flash.payload import Payload, gather, put
 from imago.deploy.flash.tools import need_tools
 from imago.deploy.flash.writing import write_card
+from imago.deploy.image_file import MEGABYTE, Source, file_digest, in_megabytes, open_source, unpack
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.files import replacing
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import Progress
 
-MEGABYTE = 1_000_000
 TOOL_CHARACTERS = ("@@", "?")  # mean something to mtools and debugfs
 
 
@@ -74,13 +73,14 @@ def flash(
     source = open_source(options.image)
     disk = _target(options, source, system)
     _check_digest(options)
+    payload = gather(options.bundle, options.kit, options.trust)
     if options.output is not None:
         with replacing(options.output) as work:
-            return _make(options, source, work, say)
+            return _make(options, source, payload, work, say)
     assert disk is not None and options.device is not None  # noqa: S101  _target saw to it
     agree(disk)
     with _workplace(options) as work:
-        made = _make(options, source, work, say)
+        made = _make(options, source, payload, work, say)
         disk_at(options.device, system).refuse(made.size)  # a minute has passed
         with _bar(2 * made.size, tr("card")) as tick:
             write_card(work, options.device, tick)
@@ -113,7 +113,9 @@ def _check_digest(options: FlashOptions) -> None:
         raise InputError("'{text}' is no SHA-256; expected 64 hexadecimal digits", text=options.sha256)
 
 
-def _make(options: FlashOptions, source: Source, work: Path, say: Callable[[str], None]) -> Flashed:
+def _make(
+    options: FlashOptions, source: Source, payload: Payload, work: Path, say: Callable[[str], None]
+) -> Flashed:
     """The finished image at ``work``."""
     wanted = options.sha256
     if wanted and source.packing:
@@ -138,7 +140,7 @@ def _make(options: FlashOptions, source: Source, work: Path, say: Callable[[str]
             mechanism=image.mechanism,
         )
     )
-    payload = gather(options.bundle, options.kit, options.trust, image.release)
+    payload.check_system(image.release)
     total = sum(size for _, size in payload.sizes())
     with _bar(total, tr("bundle and kit")) as tick:
         put(payload, image.boot, source.path, tick)
@@ -173,12 +175,4 @@ def _workplace(options: FlashOptions) -> Iterator[Path]:
 def _bar(total: int, label: str) -> Iterator[Callable[[int], None]]:
     """A bar in megabytes that is told of bytes."""
     with Progress(total // MEGABYTE, label) as bar:
-        rest = 0
-
-        def tick(count: int) -> None:
-            nonlocal rest
-            whole, rest = divmod(rest + count, MEGABYTE)
-            if whole:
-                bar.advance(whole, "MB")
-
-        yield tick
+        yield in_megabytes(lambda whole: bar.advance(whole, "MB"))

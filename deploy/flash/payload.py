@@ -8,15 +8,16 @@ kit/           wheels (and Debian packages) for the board, so that it needs no i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from imago.deploy.agent import agent_bytes
 from imago.deploy.flash.bootfs import BootFs
 from imago.deploy.flash.mechanisms.common import FOLDER
+from imago.deploy.kit.manifest import MANIFEST, Kit, read_kit, refuse_damaged
 from imago.edge_runtime.bundle.archive import read_manifest
+from imago.edge_runtime.bundle.manifest import Manifest
 from imago.edge_runtime.bundle.minisign import SUFFIX, check, file_pieces, read_public_key, read_signature
 from imago.edge_runtime.errors import InputError, StorageError
 
@@ -24,25 +25,43 @@ FIRST_BOOT = Path(__file__).resolve().parent / "onboard" / "firstboot.py"
 AGENT, BUNDLE, TRUSTED = "agent.pyz", "board.imago", "trusted.pub"
 # What a bundle's extras need of a kit: the beginning of a wheel's name.
 WHEEL_OF = {"camera": "opencv_python", "litert": "ai_edge_litert", "mqtt": "paho_mqtt", "sign": "pynacl"}
-KIT, KIT_FILE, MAX_KIT_FILE, MAX_FILES = "kit", "kit.json", 1 << 20, 2000
+KIT = "kit"
+ARCH = "arm64"  # what every image that is taken has (examine)
 SPARE = 48 << 20  # left free: the first update of the kernel needs some
-MAX_FILE = (4 << 30) - 1  # FAT32
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Files to put on the partition: name there → file here, or its content."""
+    """files: to put on the partition: name there → file here, or its content. kit: where it is from.
+
+    system: release and architecture that the kit is for.
+    """
 
     files: dict[str, Path | bytes]
+    kit: Path
+    system: tuple[str, str]
 
     def sizes(self) -> list[tuple[str, int]]:
         """Names and sizes in bytes."""
         return [(name, _size(content)) for name, content in self.files.items()]
 
+    def check_system(self, release: str) -> None:
+        """Raise InputError where the kit is for another system than the image's."""
+        if self.system != (release, ARCH):
+            raise InputError(
+                "the kit {kit} is for {found}, the image is {release} arm64; make one with imago kit --os "
+                "{release}",
+                kit=self.kit,
+                found=" ".join(self.system),
+                release=release,
+            )
 
-def gather(bundle: Path, kit: Path, trust: Path | None, release: str) -> Payload:
-    """Bundle and kit, looked at before anything is copied. Raises BundleError, InputError."""
+
+def gather(bundle: Path, kit: Path, trust: Path | None) -> Payload:
+    """Bundle and kit, looked at before anything is unpacked or copied. Raises BundleError, InputError."""
     manifest = read_manifest(bundle)
+    made = read_kit(kit)
+    refuse_damaged(kit, made)
     files: dict[str, Path | bytes] = {AGENT: agent_bytes(), FIRST_BOOT.name: FIRST_BOOT, BUNDLE: bundle}
     signature = bundle.with_name(f"{bundle.name}{SUFFIX}")
     if signature.is_file():
@@ -50,10 +69,11 @@ def gather(bundle: Path, kit: Path, trust: Path | None, release: str) -> Payload
     if trust is not None:  # better now than on a board that then takes nothing
         check(file_pieces(bundle), read_signature(signature), read_public_key(trust))
         files[TRUSTED] = trust
-    for name, path in _kit_files(kit, release).items():
-        files[f"{KIT}/{name}"] = path
-    _check_extras(manifest.extras, files, kit)
-    return Payload({f"{FOLDER}/{name}": content for name, content in files.items()})
+    for name in (MANIFEST, *(file.path for file in made.files)):
+        files[f"{KIT}/{name}"] = kit / name
+    _check_packages(manifest, made, kit)
+    placed = {f"{FOLDER}/{name}": content for name, content in files.items()}
+    return Payload(placed, kit, (str(made.target.get("os")), str(made.target.get("arch"))))
 
 
 def put(payload: Payload, boot: BootFs, shown: Path, tick: Callable[[int], None]) -> None:
@@ -86,43 +106,16 @@ def _size(content: Path | bytes) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def _check_extras(extras: tuple[str, ...], files: Iterable[str], kit: Path) -> None:
+def _check_packages(manifest: Manifest, made: Kit, kit: Path) -> None:
     """Raise InputError where the bundle needs a package that the kit lacks."""
-    wheels = [name.rpartition("/")[2].lower() for name in files if name.endswith(".whl")]
-    for extra in extras:
-        if not any(wheel.startswith(WHEEL_OF[extra]) for wheel in wheels):
+    wanted = [WHEEL_OF[extra] for extra in manifest.extras]
+    if all(variant.engine == "onnxruntime" for variant in manifest.variants):
+        wanted.append("onnxruntime")
+    wheels = [file.path.rpartition("/")[2].lower() for file in made.files]
+    for name in wanted:
+        if not any(wheel.startswith(name) for wheel in wheels):
             raise InputError(
                 "the bundle needs {package}, which the kit {kit} lacks; make the kit anew (imago kit --help)",
-                package=WHEEL_OF[extra].replace("_", "-"),
+                package=name.replace("_", "-"),
                 kit=kit,
             )
-
-
-def _kit_files(kit: Path, release: str) -> dict[str, Path]:
-    """Every file of a kit folder. Raises InputError where it is none, or one for another system."""
-    system = _kit_system(kit)
-    if system != (release, "arm64"):
-        raise InputError(
-            "the kit {kit} is for {found}, the image is {release} arm64; make one with imago kit --os "
-            "{release}",
-            kit=kit,
-            found=" ".join(system),
-            release=release,
-        )
-    found = sorted(path for path in kit.rglob("*") if not path.is_dir())
-    for path in found:
-        inside = path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
-        if not inside or path.stat().st_size > MAX_FILE or len(found) > MAX_FILES:
-            raise InputError("{kit} is no kit: {path} does not belong into one", kit=kit, path=path.name)
-    return {path.relative_to(kit).as_posix(): path for path in found}
-
-
-def _kit_system(kit: Path) -> tuple[str, str]:
-    try:
-        with (kit / KIT_FILE).open("rb") as file:
-            target = json.loads(file.read(MAX_KIT_FILE))["target"]
-        return str(target["os"]), str(target["arch"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            "{kit} is no whole kit; expected a folder that imago kit has made", kit=kit
-        ) from error

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imago.deploy.kit.closure import Closure, Pin, close, pins_of, wheel_key
-from imago.deploy.kit.manifest import MANIFEST, REQUIREMENTS, Kit, KitFile, describe_file, faults, read_kit
+from imago.deploy.kit.manifest import (
+    MANIFEST,
+    REQUIREMENTS,
+    Kit,
+    KitFile,
+    describe_file,
+    read_kit,
+    refuse_damaged,
+)
 from imago.deploy.kit.options import KitOptions
 from imago.deploy.kit.own_wheel import DISTRIBUTION, own_wheel
 from imago.deploy.kit.pip import need_pip, pip
@@ -57,7 +65,7 @@ def make_kit(out: Path, options: KitOptions, listener: Listener | None = None, *
         from imago.deploy.kit.debs import fetch_debs
 
         fetch_debs(work, options, listener)
-    kit = _describe(work, options, own, listener)
+    kit = describe_kit(work, options, own.version, listener)
     _take_place(work, out)
     return kit
 
@@ -82,8 +90,7 @@ def _existing(out: Path, options: KitOptions, renew: bool) -> Kit | None:
             engine=kit.engine,
             camera=kit.camera,
         )
-    if any(True for _ in faults(out, kit)):
-        raise InputError("{path} is damaged; make it again with --renew", path=out)
+    refuse_damaged(out, kit)
     return kit
 
 
@@ -160,8 +167,11 @@ def _keep_only(wheels: Path, own: Path, pins: Sequence[Pin]) -> None:
         raise StorageError("pip failed: {reason}", reason=f"no wheel of {sorted(missing)[0][0]}")
 
 
-def _describe(work: Path, options: KitOptions, own: Pin, listener: Listener) -> Kit:
-    """Hash everything, write the requirements and, last, the manifest."""
+def describe_kit(work: Path, options: KitOptions, version: str, listener: Listener) -> Kit:
+    """Hash everything in the folder ``work``, write the requirements and, last, the manifest.
+
+    version: of imago, whose wheel is among the files.
+    """
     found = sorted(path for name in ("wheels", "debs") for path in (work / name).glob("*") if path.is_file())
     listener.step("checking", len(found))
     files: list[KitFile] = []
@@ -173,7 +183,7 @@ def _describe(work: Path, options: KitOptions, own: Pin, listener: Listener) -> 
     write_text(work / REQUIREMENTS, _requirements([pin for pin in pins if pin.name != "pip"]))
     files.append(describe_file(work, REQUIREMENTS))
     target = options.target().to_dict()
-    kit = Kit(own.version, target, options.engine, options.camera, options.extras, options.debs, tuple(files))
+    kit = Kit(version, target, options.engine, options.camera, options.extras, options.debs, tuple(files))
     write_json(work / MANIFEST, kit.to_dict())
     return kit
 

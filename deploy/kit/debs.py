@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imago.deploy.image_file import MEGABYTE, in_megabytes
 from imago.deploy.kit.options import KitOptions
 from imago.deploy.kit.system import STATUS, BoardSystem, opened
 from imago.edge_runtime.errors import InputError, MissingDependency, StorageError
@@ -78,8 +79,13 @@ def fetch_debs(work: Path, options: KitOptions, listener: Listener) -> None:
         )
     if options.system is None:
         raise InputError("no such file or folder: {path}", path="--system")
+
+    def unpacking(size: int) -> Callable[[int], None]:
+        listener.step("unpacking", size // MEGABYTE)
+        return in_megabytes(lambda whole: listener.advance(whole, "MB"))
+
     private = Apt((work / APT).absolute(), options.target().arch)
-    with opened(options.system) as system:
+    with opened(options.system, work, unpacking) as system:
         system.check(options.target())
         private.prepare(system)
     listener.step("packages", 0)

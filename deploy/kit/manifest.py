@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imago.edge_runtime.errors import InputError
+from imago.edge_runtime.messages import tr
 
 SCHEMA = 1
 MANIFEST, REQUIREMENTS = "kit.json", "requirements.txt"
@@ -148,3 +149,30 @@ def faults(
         for path in sorted((folder / name).glob("*")):
             if (relative := f"{name}/{path.name}") not in listed:
                 yield relative, "unlisted"
+
+
+def fault_text(fault: str) -> str:
+    """The words for one of ``faults``, to be put behind the file's name."""
+    words = {
+        "missing": tr("is missing"),
+        "link": tr("is a link"),
+        "size": tr("has another size"),
+        "hash": tr("has another content"),
+        "unlisted": tr("does not belong to it"),
+    }
+    return words[fault]
+
+
+def refuse_damaged(folder: Path, kit: Kit) -> None:
+    """Raise InputError where a file differs from the manifest; it names the first one."""
+    found = list(faults(folder, kit))
+    if found:
+        path, fault = found[0]
+        raise InputError(
+            "{kit} is damaged: {path} {fault} (faults: {n}; imago kit verify {kit} lists them); make it "
+            "again with imago kit --renew",
+            kit=folder,
+            path=path,
+            fault=fault_text(fault),
+            n=len(found),
+        )

@@ -23,7 +23,7 @@ FULL = re.compile(r"No space left on device|Errno 28\b|not enough space", re.IGN
 
 def need_pip() -> None:
     """Raise MissingDependency where this Python has no pip."""
-    done = subprocess.run([*PIP, "--version"], capture_output=True, check=False, timeout=120)  # noqa: S603
+    done = subprocess.run([*PIP, "--version"], capture_output=True, check=False)  # noqa: S603
     if done.returncode:
         raise MissingDependency(
             "a kit is made with pip, which this Python lacks: {python} -m ensurepip, or apt install "

@@ -9,12 +9,12 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from imago.deploy.image_file import Source, open_source, unpack
 from imago.deploy.kit.target import Target
 from imago.edge_runtime.errors import InputError, MissingDependency
 
@@ -31,7 +31,7 @@ PLACES = (
 MAX_FILE = 300 << 20  # trixie's list of main packages is 54 MB
 MAX_FILES = 2000
 LINUX_PARTITION = 0x83
-PACKED = (".xz", ".zip", ".gz", ".zst")
+OWN = "system"  # our folder, beside the unfinished kit
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,49 +110,61 @@ class BoardSystem:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BoardSystem]:
-    """The system in ``path``: a folder, or an .img file, which is read without root and without mounting.
+def opened(
+    path: Path, work: Path, unpacking: Callable[[int], Callable[[int], None]] = lambda size: lambda done: None
+) -> Iterator[BoardSystem]:
+    """The system in ``path``: a folder, or an image, packed or not, which is read without root or mounts.
 
+    work: a folder on a disk with room for the unpacked image; nothing of it is left there. unpacking: called
+    with the image's size in bytes (0 where unknown), gives what is called with the bytes done.
     Raises InputError where it is neither.
     """
     if path.is_dir():
         yield BoardSystem(path.resolve())
     elif not path.exists():
         raise InputError("no such file or folder: {path}", path=path)
-    elif path.suffix.lower() in PACKED:
-        raise InputError(
-            "{path} is packed; unpack it first (xz -dk, or unzip), and give the .img file", path=path
-        )
     else:
-        with TemporaryDirectory(prefix="imago-system-") as folder:
-            _copy_out(path, Path(folder))
-            yield BoardSystem(Path(folder).resolve())
+        source, own = open_source(path), work / OWN
+        shutil.rmtree(own, ignore_errors=True)  # of a run that was killed
+        try:
+            own.mkdir(parents=True)
+            _copy_out(source, own, unpacking)
+            yield BoardSystem((own / "root").resolve())
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
 
 
-def linux_partition(image: Path) -> int:
-    """Byte offset of the first Linux partition by the image's MBR. Raises InputError where there is none."""
-    with image.open("rb") as file:
-        head = file.read(512)
+def linux_partition(head: bytes, shown: Path) -> int:
+    """Byte offset of the first Linux partition by the MBR, an image's first 512 bytes. shown: for messages.
+
+    Raises InputError where there is none.
+    """
+    head = head[:512]
     if len(head) == 512 and head[510:] == b"\x55\xaa":
         for entry in range(446, 510, 16):
             kind, start = head[entry + 4], struct.unpack_from("<I", head, entry + 8)[0]
             if kind == LINUX_PARTITION and start:
                 return int(start) * 512
     raise InputError(
-        "{path} is no SD card image: there is no Linux partition in it; expected Raspberry Pi OS as an .img "
-        "file",
-        path=image,
+        "{path} is no SD card image: there is no Linux partition in it; expected Raspberry Pi OS as .img, "
+        ".img.xz or .zip",
+        path=shown,
     )
 
 
-def _copy_out(image: Path, folder: Path) -> None:
-    """Copy ``PLACES`` with debugfs, which reads ext4 without mounting it."""
-    offset = linux_partition(image)
+def _copy_out(source: Source, own: Path, unpacking: Callable[[int], Callable[[int], None]]) -> None:
+    """Copy ``PLACES`` into ``own/root`` with debugfs, which reads ext4 without mounting it."""
     program = shutil.which("debugfs") or shutil.which("debugfs", path="/usr/sbin:/sbin")
     if program is None:
         raise MissingDependency("reading an image needs debugfs: apt install e2fsprogs")
+    image = source.path
+    if source.packing:
+        image, tick = own / "system.img", unpacking(source.size)
+        unpack(source, image, lambda head: linux_partition(head, source.path), tick)
+    with image.open("rb") as file:
+        offset = linux_partition(file.read(512), source.path)
     for place in PLACES:
-        target = folder / place
+        target = own / "root" / place
         target.parent.mkdir(parents=True, exist_ok=True)
         # rdump puts a folder into its target; dump writes one file.
         is_folder = place in PLACES[3:]
@@ -167,7 +179,7 @@ def _copy_out(image: Path, folder: Path) -> None:
             raise InputError(
                 "{path}: its Linux partition cannot be read; the image is cut short or damaged: copy or "
                 "download it again",
-                path=image,
+                path=source.path,
             )
         if target.is_file() and not target.stat().st_size:  # debugfs leaves an empty file for a missing one
             target.unlink()

@@ -7,6 +7,7 @@ programs are the real ones.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def install(target: Path, suite: Suite, packages: Sequence[str]) -> None:
         (target / "etc" / "pam.d" / name).write_text(text)
     for place, link in LINKS.items():
         _link(target / place, link)
+    _certificates(target)
+    _bytecode(target, suite)
     (target / "etc" / "sudoers").chmod(0o440)
     (target / "etc" / "machine-id").write_text("")  # made at the first boot, as on the official images
     debian.run("systemctl", f"--root={target}", "preset-all")
@@ -89,6 +92,26 @@ def _users(target: Path) -> None:
         (etc / name).chmod(0o640)
         os.chown(etc / name, 0, 42)  # group shadow
     debian.run("systemd-sysusers", f"--root={target}")
+
+
+def _certificates(target: Path) -> None:
+    """What ca-certificates' script makes; Python's requests, and so cloud-init, do not start without it."""
+    found = sorted((target / "usr" / "share" / "ca-certificates").rglob("*.crt"))
+    place = target / "etc" / "ssl" / "certs" / "ca-certificates.crt"
+    if found:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"".join(path.read_bytes() for path in found))
+
+
+def _bytecode(target: Path, suite: Suite) -> None:
+    """Compiled modules, as on an installed system, where this computer has the release's Python.
+
+    Without them every first import is some times slower, which changes nothing else.
+    """
+    python, library = f"python{suite.python}", target / "usr" / "lib"
+    words = ("-I", "-m", "compileall", "-q", "-s", target, "-p", "/", library / python, library / "python3")
+    with contextlib.suppress(OSError, RuntimeError):  # some packages carry files for other Pythons
+        debian.run(python, *words)
 
 
 def _link(place: Path, link: str) -> None:

@@ -23,6 +23,7 @@ from imago.deploy.push.ssh import Ssh, Target
 from imago.edge_runtime.errors import DeployError
 from imago.edge_runtime.messages import tr
 
+import kit_support
 import push_support
 from emulation import card, debian, sdimage
 from support import imago
@@ -39,16 +40,17 @@ class PowerCut(Exception):
 
 
 @pytest.fixture(scope="module")
-def story(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Everything that happened, for the tests to look at."""
     folder = tmp_path_factory.mktemp("story")
     try:
         image = card.standin("trixie")
-        kit = card.kit("trixie", wheel, folder / "kit")
     except (debian.Unavailable, RuntimeError) as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+    kit = folder / "kit"
+    kit_support.make_kit(kit, "--os", "trixie")
     subprocess.run(["cp", "--sparse=always", image, folder / "card.img"], check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     with_user(folder / "card.img", folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tomllib
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,16 @@ def test_cloud_init() -> None:
         f'{json.dumps(ODD, ensure_ascii=False)}:\n          password: "{"ab" * 32}"'
         in files["network-config"]
     )
-    assert files["cmdline.txt"] == CMDLINE.decode().strip() + " cfg80211.ieee80211_regdom=CN\n"
+    *words, country, wait = files["cmdline.txt"].split()
+    assert (words, country) == (CMDLINE.decode().split(), "cfg80211.ieee80211_regdom=CN")
+    name, _, drop_in = wait.rpartition(":")
+    assert name == "systemd.set_credential_binary=systemd.unit-dropin.cloud-init-main.service"
+    assert b64decode(drop_in) == b"[Unit]\nRequiresMountsFor=/boot/firmware\n"
+    again = MECHANISMS["cloud-init"](CARD, {"cmdline.txt": files["cmdline.txt"].encode()}.get)
+    assert again["cmdline.txt"].decode() == files["cmdline.txt"]  # made twice, it stands there once
     other = made("cloud-init", Card("trap-2", ssh_keys=(KEY,)))
     assert other["meta-data"] != files["meta-data"]  # another instance: cloud-init begins anew
-    assert "cmdline.txt" not in other
+    assert "cfg80211" not in other["cmdline.txt"]
     assert "lock_passwd: true" in other["user-data"]
 
 

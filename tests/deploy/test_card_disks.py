@@ -208,7 +208,8 @@ def test_no_means_no(machine: Machine, tmp_path: Path) -> None:
     def no(disk: Disk) -> None:
         raise InputError("{device} was not typed; nothing was written", device=disk.device)
 
-    options = FlashOptions(image, card_support.bundle(tmp_path), tmp_path, Card(), device=card)
+    bundle, kit = card_support.bundle(tmp_path), card_support.kit(tmp_path / "kit")
+    options = FlashOptions(image, bundle, kit, Card(), device=card)
     with pytest.raises(InputError, match="nothing was written"):
         flash(options, lambda line: None, no, machine.system)
     assert card.read_bytes() == b"mine" * 1000
@@ -224,8 +225,9 @@ def test_stopped_in_the_middle(signum: signal.Signals, tmp_path: Path) -> None:
         os.truncate(image, 12 << 30)  # a table whose partitions end early, and 12 GB of nothing behind
     output = tmp_path / "out"
     output.mkdir()
+    bundle, kit = card_support.bundle(tmp_path), card_support.kit(tmp_path / "kit")
     command = [sys.executable, "-m", "imago.cli.main", "flash", str(image), "--no-login"]
-    command += ["--bundle", str(card_support.bundle(tmp_path)), "--kit", str(tmp_path)]
+    command += ["--bundle", str(bundle), "--kit", str(kit)]
     command += ["--output", str(output / "card.img")]
     env = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "IMAGO_LANG": "en"}
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:

@@ -51,6 +51,7 @@ def test_success_leaves_the_log_and_frees_the_room(card: Path) -> None:
     agent(card, 0)
     assert install(card).returncode == 0
     assert not (card / "kit").exists()
+    assert not (card / "board.imago").exists()
     assert "installed" in json.loads((card / "installed.json").read_text())
     log = (card / "firstboot.log").read_text()
     assert "step: at work" in log

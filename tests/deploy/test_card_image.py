@@ -92,7 +92,9 @@ def test_what_is_on_the_card(make: Make, trixie: Path, bundle: Path, tmp_path: P
     assert mtype(tmp_path / "card.img", "imago/board.imago") == bundle.read_bytes()
     assert mtype(tmp_path / "card.img", f"imago/kit/wheels/{wheel.name}") == wheel.read_bytes()
     assert b'hostname: "trap-1"' in mtype(tmp_path / "card.img", "user-data")
-    assert mtype(tmp_path / "card.img", "cmdline.txt") == CMDLINE
+    assert mtype(tmp_path / "card.img", "cmdline.txt").startswith(
+        CMDLINE.strip() + b" systemd.set_credential"
+    )
     assert hashlib.sha256(trixie.read_bytes()).hexdigest() == before
     place = f"{tmp_path / 'card.img'}?offset={(sdimage.START_MB + card_support.BOOT_MB) << 20}"
     subprocess.run(["e2fsck", "-fn", place], check=True, capture_output=True, env={"PATH": debian.PATH})
@@ -226,15 +228,70 @@ def test_a_full_boot_partition(refused: Refused, trixie: Path, tmp_path: Path) -
 def test_a_kit_for_another_system(refused: Refused, trixie: Path, tmp_path: Path) -> None:
     kit = card_support.kit(tmp_path / "kit", release="bookworm")
     assert "is for bookworm arm64, the image is trixie arm64" in refused(trixie, kit=kit)
-    assert "is no whole kit" in refused(trixie, kit=tmp_path)
-    odd = card_support.kit(tmp_path / "odd")
-    (odd / "link").symlink_to("/etc/passwd")
-    assert "link does not belong into one" in refused(trixie, kit=odd)
+    other = card_support.kit(tmp_path / "amd64", arch="amd64")
+    assert "is for trixie amd64, the image is trixie arm64" in refused(trixie, kit=other)
 
 
-def test_a_kit_that_lacks_what_the_bundle_needs(refused: Refused, trixie: Path, tmp_path: Path) -> None:
+def cut(wheel: Path) -> None:
+    wheel.write_bytes(wheel.read_bytes()[:-1])
+
+
+def exchange(wheel: Path) -> None:
+    wheel.write_bytes(bytes(wheel.stat().st_size))
+
+
+def link(wheel: Path) -> None:
+    wheel.symlink_to(wheel.rename(wheel.parents[2] / "aside"))
+
+
+def add(wheel: Path) -> None:
+    (wheel.parent / "evil.whl").write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (Path.unlink, f"wheels/{card_support.WHEELS[0]} is missing (faults: 1;"),
+        (cut, f"wheels/{card_support.WHEELS[0]} has another size"),
+        (exchange, f"wheels/{card_support.WHEELS[0]} has another content"),
+        (link, f"wheels/{card_support.WHEELS[0]} is a link"),
+        (add, "wheels/evil.whl does not belong to it"),
+    ],
+)
+def test_a_damaged_kit(
+    harm: Callable[[Path], None], message: str, refused: Refused, trixie: Path, tmp_path: Path
+) -> None:
+    kit = card_support.kit(tmp_path / "kit")
+    harm(kit / "wheels" / card_support.WHEELS[0])
+    said = refused(trixie, kit=kit)
+    assert f"{kit} is damaged: {message}" in said
+    assert said.endswith("make it again with imago kit --renew")
+
+
+def test_what_is_no_kit(refused: Refused, trixie: Path, tmp_path: Path) -> None:
+    assert "is no whole kit: there is no kit.json in it" in refused(trixie, kit=tmp_path)
+    kit = card_support.kit(tmp_path / "kit")
+    (kit / "kit.json").write_text('{"target": {"os": "trixie", "arch": "arm64"}}')
+    assert "is not a kit that this imago can read ('schema')" in refused(trixie, kit=kit)
+
+
+def test_only_what_the_kit_lists_is_copied(make: Make, trixie: Path, tmp_path: Path) -> None:
+    kit = card_support.kit(tmp_path / "kit")
+    (kit / "notes.txt").write_text("mine")
+    (kit / "link").symlink_to("/etc/passwd")
+    make(trixie, tmp_path / "card.img", kit=kit)
+    there = {name for name in listing(tmp_path / "card.img") if name.startswith("imago/kit/")}
+    expected = {"kit.json", "requirements.txt", *(f"wheels/{name}" for name in card_support.WHEELS)}
+    assert there == {f"imago/kit/{name}" for name in expected}
+
+
+def test_a_kit_that_lacks_what_the_bundle_needs(
+    refused: Refused, trixie: Path, bundle: Path, tmp_path: Path
+) -> None:
     camera = card_support.bundle(tmp_path, source="/dev/video0")
     assert "needs opencv-python, which the kit" in refused(trixie, bundle=camera)
+    kit = card_support.kit(tmp_path / "kit", wheels=card_support.WHEELS[:1])
+    assert "needs onnxruntime, which the kit" in refused(trixie, bundle=bundle, kit=kit)
 
 
 def test_a_signed_bundle(make: Make, refused: Refused, trixie: Path, bundle: Path, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,13 +108,54 @@ def test_from_an_image_without_mounting(system: Path, tmp_path: Path) -> None:
     need("mkfs.ext4", "debugfs")
     card = tmp_path / "card.img"
     write_card(system, card)
-    assert linux_partition(card) == 8192 * SECTOR
+    assert linux_partition(card.read_bytes(), card) == 8192 * SECTOR
     fetch_debs(tmp_path / "work", options(card), Listener())
     assert len(list((tmp_path / "work" / "debs").iterdir())) == 3
     with card.open("r+b") as file:
         file.truncate(8192 * SECTOR + 3000)
-    with pytest.raises(InputError, match="cut short or damaged"), opened(card) as cut:
+    with pytest.raises(InputError, match="cut short or damaged"), opened(card, tmp_path) as cut:
         cut.check(target("trixie", "arm64"))
+
+
+@pytest.mark.parametrize("packing", ["xz", "zip"])
+def test_from_an_image_as_it_was_downloaded(system: Path, tmp_path: Path, packing: str) -> None:
+    need("mkfs.ext4", "debugfs")
+    write_card(system, tmp_path / "card.img")
+    content = (tmp_path / "card.img").read_bytes()
+    packed = tmp_path / "raspios-lite.img.xz"
+    if packing == "zip":
+        packed = tmp_path / "raspios-lite.zip"
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("raspios-lite.img", content)
+    else:
+        packed.write_bytes(lzma.compress(content, preset=0))
+    steps: list[tuple[str, int]] = []
+    listener = Listener(step=lambda what, total: steps.append((what, total)))
+    work = tmp_path / "work"
+    (work / "system").mkdir(parents=True)
+    (work / "system" / "system.img").write_bytes(b"left by a kill")
+    fetch_debs(work, options(packed), listener)
+    assert len(list((work / "debs").iterdir())) == 3
+    assert ("unpacking", len(content) // 1_000_000) in steps
+    assert not (work / "system").exists()
+
+
+def test_what_is_no_image_of_a_system(tmp_path: Path) -> None:
+    need("debugfs")
+
+    def said(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError) as error, opened(tmp_path / name, tmp_path / "work"):
+            pass
+        assert not list((tmp_path / "work").glob("*"))
+        return str(error.value)
+
+    assert "is packed with gzip; expected .img, .img.xz or .zip" in said("a.img.gz", b"\x1f\x8b" + bytes(99))
+    assert "there is no Linux partition in it" in said("b.img", bytes(1000))
+    assert "there is no Linux partition in it" in said("c.img.xz", lzma.compress(bytes(10_000)))
+    table = bytes(446) + bytes([0, 0, 0, 0, 0x83, 0, 0, 0, 1]) + bytes(55) + b"\x55\xaa"
+    assert "is damaged or cut short" in said("d.img.xz", lzma.compress(table + os.urandom(10_000))[:-2000])
+    assert "is damaged or cut short" in said("e.zip", b"PK\x03\x04" + bytes(100))
 
 
 def write_card(root: Path, card: Path) -> None:
@@ -133,12 +176,9 @@ def write_card(root: Path, card: Path) -> None:
 def test_wrong_systems_are_one_clear_line(system: Path, tmp_path: Path) -> None:
     work, picture = tmp_path / "work", tmp_path / "holiday.img"
     picture.write_bytes(b"\xff\xd8" * 1000)
-    packed = tmp_path / "card.img.xz"
-    packed.write_bytes(b"x")
     for given, words in (
         (tmp_path / "nowhere", "no such file or folder"),
         (picture, "no SD card image"),
-        (packed, "unpack it first"),
         (tmp_path / "archive", "no list of installed packages"),
     ):
         with pytest.raises(InputError, match=words):

@@ -5,14 +5,28 @@ https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from imago.deploy.flash.card import Card, Wifi
-from imago.deploy.flash.mechanisms.common import GROUPS, enable_command, with_country
+from imago.deploy.flash.mechanisms.common import (
+    BOOT,
+    CMDLINE,
+    GROUPS,
+    command_line,
+    enable_command,
+    join,
+    with_country,
+)
 
+# cloud-init may look for its files before their partition is mounted, and then sets nothing up
+# (canonical/cloud-init#6614): a drop-in for its unit, as a credential on the kernel's command line
+# (systemd-debug-generator(8), systemd 256 and newer; trixie has 257).
+DROP_IN = base64.b64encode(f"[Unit]\nRequiresMountsFor={BOOT}\n".encode()).decode()
+WAIT = f"systemd.set_credential_binary=systemd.unit-dropin.cloud-init-main.service:{DROP_IN}"
 HEAD = "#cloud-config\n# written by imago flash\n"
 
 
@@ -22,12 +36,13 @@ def files(card: Card, read: Callable[[str], bytes | None]) -> Mapping[str, bytes
     network = yaml({"network": _network(card.wifi)})
     # What is set up is set up once per instance: other settings must be another instance.
     instance = hashlib.sha256((user_data + network).encode()).hexdigest()[:16]
-    found = {
+    words = [word for word in with_country(card, command_line(read)) if word != WAIT]
+    return {
         "user-data": user_data.encode(),
         "network-config": network.encode(),
         "meta-data": yaml({"dsmode": "local", "instance-id": f"imago-{instance}"}).encode(),
+        CMDLINE: join([*words, WAIT]),
     }
-    return {**found, **with_country(card, read)}
 
 
 def _user_data(card: Card) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from imago.deploy.flash.card import Card
 from imago.edge_runtime.errors import InputError
@@ -10,6 +10,7 @@ from imago.edge_runtime.errors import InputError
 BOOT = "/boot/firmware"  # where Raspberry Pi OS mounts the partition, since bookworm
 FOLDER = "imago"  # ours, on the partition
 CMDLINE = "cmdline.txt"
+COUNTRY = "cfg80211.ieee80211_regdom="
 # As Raspberry Pi Imager gives them: camera (video), pins, network, sudo.
 GROUPS = (
     "users", "adm", "dialout", "audio", "netdev", "video", "plugdev", "cdrom", "games", "input", "gpio",
@@ -30,12 +31,12 @@ def command_line(read: Callable[[str], bytes | None]) -> list[str]:
     return content.decode("utf-8", "replace").split()
 
 
-def with_country(card: Card, read: Callable[[str], bytes | None]) -> Mapping[str, bytes]:
-    """cmdline.txt with the radio's country, where one was given: the driver knows it before anything runs."""
+def with_country(card: Card, words: list[str]) -> list[str]:
+    """The parameters with the radio's country, where one was given: the driver knows it from the start."""
     if not card.country:
-        return {}
-    words = [word for word in command_line(read) if not word.startswith("cfg80211.ieee80211_regdom=")]
-    return {CMDLINE: join([*words, f"cfg80211.ieee80211_regdom={card.country}"])}
+        return words
+    others = [word for word in words if not word.startswith(COUNTRY)]
+    return [*others, f"{COUNTRY}{card.country}"]
 
 
 def join(words: list[str]) -> bytes:

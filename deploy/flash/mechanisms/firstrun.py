@@ -96,9 +96,7 @@ NO_PASSWORD = "*"  # noqa: S105  no password fits it; keys do
 
 def files(card: Card, read: Callable[[str], bytes | None]) -> Mapping[str, bytes]:
     """The script, and the command line that runs it."""
-    regional = with_country(card, read)
-    words = regional[CMDLINE].decode().split() if regional else command_line(read)
-    words = [word for word in words if not word.startswith(OURS)]
+    words = [word for word in with_country(card, command_line(read)) if not word.startswith(OURS)]
     return {SCRIPT: script(card).encode(), CMDLINE: join([*words, *PARAMETERS])}
 
 

@@ -88,10 +88,13 @@ def install() -> int:
     if run(*words):
         log("not installed; the next attempt follows, or comes at the next boot")
         return 1
-    # Room for the system's own updates of kernel and firmware, which need this partition.
-    shutil.rmtree(HERE / "kit", ignore_errors=True)
     write(DONE, json.dumps({"installed": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n")
     WANTED.unlink(missing_ok=True)
+    # Room for the system's own updates of kernel and firmware, which need this partition. Only now: a cut
+    # before this leaves them lying there, and never a board that tries to install what is gone.
+    shutil.rmtree(HERE / "kit", ignore_errors=True)
+    for name in ("board.imago", "board.imago.minisig"):
+        (HERE / name).unlink(missing_ok=True)
     log("installed, and frames come through")
     return 0
 

@@ -24,6 +24,7 @@ MAGIC = {
     "7z": b"7z\xbc\xaf\x27\x1c",
 }
 USABLE = ("", "xz", "zip")
+MEGABYTE = 1_000_000
 CHUNK = 4 << 20
 PACKED_CHUNK = 1 << 20
 MAX_MEMORY = 256 << 20  # for unpacking; xz -9 needs 65 MB
@@ -115,7 +116,7 @@ def open_source(path: Path) -> Source:
 def unpack(
     source: Source,
     target: Path,
-    check: Callable[[bytes], None],
+    check: Callable[[bytes], object],
     tick: Callable[[int], None],
     *,
     digest: bool = False,
@@ -161,6 +162,19 @@ def file_digest(path: Path, tick: Callable[[int], None]) -> str:
             digest.update(piece)
             tick(len(piece))
     return digest.hexdigest()
+
+
+def in_megabytes(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """A ``tick`` that is told of bytes and calls ``advance`` with whole megabytes, for a progress bar."""
+    rest = 0
+
+    def tick(count: int) -> None:
+        nonlocal rest
+        whole, rest = divmod(rest + count, MEGABYTE)
+        if whole:
+            advance(whole)
+
+    return tick
 
 
 def _image_in(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
