@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from deb_support import PATH, build, need
 
 from imago.deploy.kit.build import Listener
 from imago.deploy.kit.debs import fetch_debs
@@ -19,43 +20,20 @@ from imago.edge_runtime.errors import InputError, StorageError
 
 from support import imago
 
-PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 SECTOR = 512
-
-
-def need(*programs: str) -> None:
-    """Skips where a program is missing, fails in CI."""
-    missing = [name for name in programs if shutil.which(name, path=PATH) is None]
-    if missing:
-        if os.environ.get("CI"):
-            pytest.fail(f"not installed: {missing}")
-        pytest.skip(f"not installed: {missing}")
 
 
 def deb(archive: Path, name: str, depends: str = "", arch: str = "arm64", recommends: str = "") -> str:
     """Build a real package; its paragraph for the archive's list."""
-    fields = [
-        f"Package: {name}",
-        "Version: 1.0",
-        f"Architecture: {arch}",
-        "Maintainer: nobody <n@example.org>",
-    ]
-    fields += [f"Depends: {depends}"] if depends else []
-    fields += [f"Recommends: {recommends}"] if recommends else []
-    fields += ["Description: for a test"]
-    tree = archive / "tree"
-    (tree / "DEBIAN").mkdir(parents=True)
-    (tree / "DEBIAN" / "control").write_text("\n".join(fields) + "\n")
-    file = archive / f"{name}_1.0_{arch}.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, file], check=True, capture_output=True)
-    shutil.rmtree(tree)
+    wishes = {"Depends": depends, "Recommends": recommends}
+    file, fields = build(archive, name, arch=arch, **{key: value for key, value in wishes.items() if value})
     body = file.read_bytes()
-    fields[-1:] = [
-        f"Filename: ./{file.name}",
-        f"Size: {len(body)}",
-        f"SHA256: {hashlib.sha256(body).hexdigest()}",
-    ]
-    return "\n".join([*fields, "Description: for a test"]) + "\n\n"
+    fields |= {
+        "Filename": f"./{file.name}",
+        "Size": str(len(body)),
+        "SHA256": hashlib.sha256(body).hexdigest(),
+    }
+    return "".join(f"{key}: {value}\n" for key, value in fields.items()) + "\n"
 
 
 @pytest.fixture
