@@ -23,6 +23,7 @@ from imago.deploy.push.ssh import Ssh, Target
 from imago.edge_runtime.errors import DeployError
 from imago.edge_runtime.messages import tr
 
+import deb_support
 import push_support
 from emulation import card, debian, sdimage
 from support import imago
@@ -49,15 +50,23 @@ def story(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+    (kit / "debs").mkdir()
+    deb_support.build(
+        kit / "debs", "board-probe", arch="all", postinst="systemctl --version > /var/lib/probe"
+    )
     subprocess.run(["cp", "--sparse=always", image, folder / "card.img"], check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     with_user(folder / "card.img", folder)
     board = Story(card.Machine(folder / "card.img"), folder, kit)
-    board.machine.run(board.first, timeout=4 * PATIENCE)
-    with pytest.raises(PowerCut):
-        board.machine.run(board.cut, timeout=2 * PATIENCE)
-    board.machine.run(board.after, timeout=2 * PATIENCE)
-    Path(os.environ.get("IMAGO_TIMES", folder / "times.json")).write_text(json.dumps(board.seconds))
+    try:
+        board.machine.run(board.first, timeout=4 * PATIENCE)
+        assert board.seen["install"]["code"] == 0, board.seen["install"]["err"]
+        with pytest.raises(PowerCut):
+            board.machine.run(board.cut, timeout=2 * PATIENCE)
+        board.machine.run(board.after, timeout=2 * PATIENCE)
+    finally:
+        Path(os.environ.get("IMAGO_TIMES", folder / "times.json")).write_text(json.dumps(board.seconds))
+        (folder / "seen.json").write_text(json.dumps(board.seen, indent=1))
     return board.seen
 
 
@@ -178,14 +187,21 @@ class Story:
         return True
 
     def page(self) -> Any:
-        """The health page, asked from outside the machine."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.machine.page}/healthz", timeout=30) as answer:
-            return json.loads(answer.read())
+        """The health page, asked from outside the machine; or why there is none."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.machine.page}/healthz", timeout=30
+            ) as answer:
+                return json.loads(answer.read())
+        except OSError as error:
+            return {"healthy": False, "frames": 0, "error": str(error)}
 
 
 def test_first_install_offline_under_systemd(story: dict[str, Any]) -> None:
     assert story["install"]["code"] == 0, story["install"]["err"]
-    assert json.loads(story["install"]["out"])["installed"]
+    data = json.loads(story["install"]["out"])
+    assert data["installed"] and data["debs"] == ["board-probe"]  # by the board's own dpkg, as root by sudo
+    assert "1 Debian packages of the kit's 1 are missing" in str(data["doctor"])
     status = story["status"]
     assert status["service"] == "systemd" and status["running"]
     assert status["health"]["frames"] > 0
@@ -195,7 +211,7 @@ def test_first_install_offline_under_systemd(story: dict[str, Any]) -> None:
 def test_update_sends_the_model_only(story: dict[str, Any]) -> None:
     assert story["update"]["code"] == 0, story["update"]["err"]
     data = json.loads(story["update"]["out"])
-    assert not data["installed"] and data["sent"] < 300_000
+    assert not data["installed"] and data["debs"] == [] and data["sent"] < 300_000
 
 
 def test_a_broken_update_is_taken_back(story: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deb_support import PATH, build, need
 
 from imago.deploy.kit.build import Listener
 from imago.deploy.kit.debs import fetch_debs
@@ -18,6 +17,7 @@ from imago.deploy.kit.system import BoardSystem, linux_partition, opened
 from imago.deploy.kit.target import target
 from imago.edge_runtime.errors import InputError, StorageError
 
+from deb_support import PATH, build, need
 from support import imago
 
 SECTOR = 512

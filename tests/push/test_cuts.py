@@ -71,6 +71,8 @@ def test_the_power_fails_at_every_step(
     wire = Wire(board.port)
     board.write_config(Port=str(wire.port))
 
+    failing: list[threading.Thread] = []
+
     def fail() -> None:
         board.power_off()
         wire.close()
@@ -79,13 +81,16 @@ def test_the_power_fails_at_every_step(
         if step not in text:
             return
         if step in CALLED:  # said on the PC, before the board hears of it
-            threading.Thread(target=lambda: board.wait_for(CALLED[step]) and fail()).start()
+            failing.append(threading.Thread(target=lambda: board.wait_for(CALLED[step]) and fail()))
+            failing[-1].start()
         else:
             fail()
 
     with pytest.raises(DeployError):
         board.push(tmp_path / "b.imago", kit, say)
         pytest.fail("the power did not fail")
+    for thread in failing:
+        thread.join()
     board.write_config()
     current = board.power_on()["current"]["release"]
     assert current == running  # nobody saw the new one work: it does not stay

@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import deb_support
 import pytest
-from deb_support import build, own_arch, states
 
 from imago.deploy.board import debs, dpkg
 from imago.deploy.board.layout import Root
 from imago.deploy.board.wheelhouse import debs_in
 from imago.edge_runtime.errors import DeployError, InputError
 
+import deb_support
+from deb_support import build, own_arch, states
 from push_support import Board, bundle
 
 
