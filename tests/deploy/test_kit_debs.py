@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imago.deploy.agent import write_agent
 from imago.deploy.kit.build import Listener
 from imago.deploy.kit.debs import fetch_debs
 from imago.deploy.kit.options import KitOptions
@@ -181,13 +184,25 @@ def test_the_real_trixie_gets_what_it_lacks_and_installs_it_without_network(tmp_
         "--deb", "python3-libcamera", "--system", str(root), timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    shutil.copytree(tmp_path / "kit" / "debs", root / "debs")
+    shutil.copytree(tmp_path / "kit", root / "kit")
+    write_agent(root / "agent.pyz")
     enter = f'mount -t proc proc "{root}/proc"; exec chroot "{root}" "$@"'
     cut = ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-c", enter, "sh"]
-    install = "DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends /debs/*.deb"
-    done_there = subprocess.run([*cut, "sh", "-c", install], capture_output=True, text=True, check=False)
-    assert done_there.returncode == 0, done_there.stdout + done_there.stderr
-    imported = subprocess.run(
-        [*cut, "python3", "-c", "import libcamera"], capture_output=True, text=True, check=False
+
+    def install() -> dict[str, Any]:
+        words = ["python3", "-I", "/agent.pyz", "install", "--wheels", "/kit", "--root", "/opt/imago"]
+        there = subprocess.run([*cut, *words], capture_output=True, text=True, check=False)
+        assert there.returncode == 0, there.stdout + there.stderr
+        said: dict[str, Any] = json.loads(there.stdout.splitlines()[-1])
+        return said
+
+    first = install()
+    assert "python3-libcamera" in first["debs"] and len(first["debs"]) == len(
+        list((root / "kit/debs").iterdir())
     )
-    assert imported.returncode == 0, imported.stderr
+    again = install()
+    assert (again["debs"], again["changed"]) == ([], False)
+    python = f"/opt/imago/envs/{first['env']}/bin/python"
+    for words in ([python, "-c", "import libcamera, numpy, imago.cli.main"], ["dpkg", "--audit"]):
+        done_there = subprocess.run([*cut, *words], capture_output=True, text=True, check=False)
+        assert (done_there.returncode, done_there.stdout) == (0, ""), done_there.stderr
