@@ -72,12 +72,12 @@ def findings(names: Iterable[str]) -> Iterator[Finding]:
         yield Finding(
             "debs.missing",
             "note",
-            tr("{n} Debian packages of the kit's {total} are missing here: {names}",
+            tr("Debian packages that the kit has and this system lacks, {n} of {total}: {names}",
                n=len(missing), total=len(names), names=_shown(missing)),
             tr("they are installed from the kit"),
         )  # fmt: skip
     else:
-        yield Finding("debs.there", "ok", tr("the {n} Debian packages of the kit are there", n=len(names)))
+        yield Finding("debs.there", "ok", tr("all Debian packages of the kit are there"))
 
 
 def install(root: Root, files: Mapping[str, Path]) -> list[str]:
@@ -101,7 +101,7 @@ def install(root: Root, files: Mapping[str, Path]) -> list[str]:
                 packages[Deb.of(name).package] = work / name
             check_space(Path("/"), sum(map(_installed_bytes, packages.values())))
             steps = dpkg.steps(packages, work / "apt")
-            step("debs", tr("installing {n} Debian packages: {names}", n=len(names), names=_shown(packages)))
+            step("debs", tr("installing Debian packages: {names}", names=_shown(packages)))
             reason = dpkg.install(steps)
         _settled(reason, files)
     return list(packages)

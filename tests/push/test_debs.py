@@ -60,12 +60,12 @@ def test_what_is_missing_is_installed_and_nothing_twice(
     parts: Path, root: Root, system: dict[str, str]
 ) -> None:
     level, text = levels(parts)["debs.missing"]
-    assert level == "note" and "3 Debian packages of the kit's 3" in text and "picamera2" in text
+    assert level == "note" and "3 of 3: " in text and "picamera2" in text
     assert set(debs.install(root, debs_in(parts))) == {"picamera2", "libcamera", "zlib-ish"}
     assert states(system) == {
         "picamera2": "1.0 installed", "libcamera": "1:0.7.1 installed", "zlib-ish": "1.0 installed",
     }  # fmt: skip
-    assert levels(parts) == {"debs.there": ("ok", "the 3 Debian packages of the kit are there")}
+    assert levels(parts) == {"debs.there": ("ok", "all Debian packages of the kit are there")}
     assert debs.install(root, debs_in(parts)) == []
     assert not list((root / "incoming").iterdir())
 
@@ -238,7 +238,7 @@ def push(board: Board, kit: Path, folder: Path, system: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
     first = json.loads(done.stdout)
     assert sorted(first["debs"]) == ["libcamera", "picamera2", "zlib-ish"] and first["changed"]
-    assert "installing 3 Debian packages" in done.stderr
+    assert "installing Debian packages" in done.stderr
     assert {word.split()[1] for word in states(system).values()} == {"installed"}
     assert not list((board.root / "store").glob("*.deb"))
 
