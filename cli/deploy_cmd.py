@@ -129,9 +129,11 @@ def _action(args: argparse.Namespace) -> str:
 
 
 def _push(args: argparse.Namespace, remote: Remote, out: Output) -> int:
+    from imago.deploy.board.wheelhouse import debs_in
     from imago.deploy.push.session import PushOptions, push
     from imago.deploy.push.wheels import wheels_for
 
+    debs = {} if args.offline is None else debs_in(args.offline)
     with wheels_for(args.offline, remote.say) as wheels, Progress(0, tr("sending, kB")) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -141,7 +143,7 @@ def _push(args: argparse.Namespace, remote: Remote, out: Output) -> int:
         pushed = push(
             remote,
             args.bundle,
-            PushOptions(wheels, args.offline is None, args.timeout, args.trust),
+            PushOptions(wheels, debs, args.offline is None, args.timeout, args.trust),
             progress=progress,
             findings=lambda report: _tell_findings(out, report),
         )

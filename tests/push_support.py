@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from imago.deploy.board.layout import Root
-from imago.deploy.board.wheelhouse import wheels_in
+from imago.deploy.board.wheelhouse import debs_in, wheels_in
 from imago.deploy.bundling import BundleOptions, write_bundle
 from imago.deploy.push.remote import Remote
 from imago.deploy.push.session import Pushed, PushOptions, push
@@ -53,11 +53,12 @@ def free_port() -> int:
 
 @dataclass
 class Board:
-    """folder: keys and configuration; root: what the agent fills."""
+    """folder: keys and configuration; root: what the agent fills; environment: of all that runs on it."""
 
     folder: Path
     port: int = field(default_factory=free_port)
     web: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root = self.folder / "opt"
@@ -99,7 +100,8 @@ class Board:
         """Start sshd."""
         path = f"{self.folder / 'bin'}:/usr/bin:/bin:/usr/sbin:/sbin"
         shell = self.folder / "shell"  # whatever the user's own .bashrc says about PATH
-        shell.write_text(f'#!/bin/sh\nPATH={path}\nexport PATH\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n')
+        exports = "".join(f"export {name}='{value}'\n" for name, value in self.environment.items())
+        shell.write_text(f'#!/bin/sh\nexport PATH={path}\n{exports}exec sh -c "$SSH_ORIGINAL_COMMAND"\n')
         shell.chmod(0o755)
         (self.folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host'}\n"
@@ -143,7 +145,7 @@ class Board:
     def push(self, path: Path, kit: Path, say: Callable[[str], None] = lambda text: None) -> Pushed:
         """``imago deploy`` in this process; say: is told every step."""
         with self.remote(say=say) as remote:
-            return push(remote, path, PushOptions(wheels_in(kit), timeout_s=300))
+            return push(remote, path, PushOptions(wheels_in(kit), debs_in(kit), timeout_s=300))
 
     def settled(self, timeout: float = 300) -> dict[str, Any]:
         """The status, once nothing is at work any more and frames come through."""
@@ -172,6 +174,17 @@ class Board:
                 if str(self.root).encode() in words and int(path.name) != os.getpid():
                     found.append(int(path.name))
         return found
+
+    def wait_for(self, command: str, timeout: float = 60) -> bool:
+        """Whether the agent begins with this command in time."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            for pid in self.pids():
+                with contextlib.suppress(OSError):
+                    if command.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                        return True
+            time.sleep(0.002)
+        return False
 
     def power_off(self) -> None:
         """What a power cut does to processes: all gone at once, without a word."""

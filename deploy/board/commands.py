@@ -7,22 +7,21 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from imago.deploy.board import envs, examine, home, releases, runner, supervise, update
-from imago.deploy.board.layout import Root, read_json, write_state
+from imago.deploy.board import debs, envs, examine, home, releases, runner, supervise, update
+from imago.deploy.board.job import FILE, Job
+from imago.deploy.board.layout import Root, write_state
+from imago.deploy.board.provide import Provided, provide
 from imago.deploy.board.releases import Item
 from imago.deploy.board.say import say, step
 from imago.deploy.board.service import Service, service
-from imago.deploy.board.wheelhouse import wheels_in
+from imago.deploy.board.wheelhouse import debs_in, wheels_in
 from imago.edge_runtime.bundle.archive import read_manifest, sha256_of
-from imago.edge_runtime.bundle.manifest import Manifest
 from imago.edge_runtime.errors import DeployError, InputError
 from imago.edge_runtime.files import replacing
 from imago.edge_runtime.messages import tr
 
 MAX_JOB = 4_000_000
-JOB = "job.json"
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -34,31 +33,24 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Read ``{"manifest", "signature", "wheels": [[name, sha256, size]], "online"}`` from standard input;
-    say whether the board will do, and what is missing."""
-    text = sys.stdin.buffer.read(MAX_JOB)
-    try:
-        job = json.loads(text)
-        manifest = Manifest.from_bytes(job["manifest"].encode())
-        wheels = [(str(name), Item(str(sha256), int(size))) for name, sha256, size in job["wheels"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError("the plan cannot be read ({reason})", reason=error) from error
-    report = examine.verdict(args.root, manifest)
+    """Read a job from standard input (see ``Job``); say whether the board will do, and what is missing."""
+    job, data = Job.parse(sys.stdin.buffer.read(MAX_JOB))
+    report = examine.verdict(args.root, job.manifest, debs=list(job.debs))
     say("doctor", **report.to_dict())
     if report.exit_code:
         return report.exit_code
     root = Root(args.root)
     root.make()
-    write_state(root / "incoming" / JOB, job)
-    wanted = _wanted(job, manifest)
-    items = [Item(m.sha256, m.size) for m in manifest.members.values()]
+    write_state(root / "incoming" / FILE, data)
+    wanted = job.wanted()
+    items = [*job.members(), *(job.debs[name] for name in debs.lacking(job.debs))]
     env_ready = envs.ready(root, wanted.digest())
     if not env_ready:
-        items += [item for _, item in wheels]
+        items += job.wheels.values()
     missing = [[item.sha256, item.size, have] for item, have in releases.missing(root, items)]
     current = root.current
     say("plan", missing=missing, env=wanted.digest(), env_ready=env_ready, current=current,
-        release=releases.release_name(manifest, wanted.digest()))  # fmt: skip
+        release=releases.release_name(job.manifest, wanted.digest()))  # fmt: skip
     return 0
 
 
@@ -78,22 +70,20 @@ def receive(args: argparse.Namespace) -> int:
 def apply(args: argparse.Namespace) -> int:
     """Install, release, switch: what ``plan`` was told, from what ``receive`` took."""
     root = Root(args.root)
-    job = read_json(root / "incoming" / JOB)
-    if not isinstance(job, dict):
-        raise DeployError("nothing was pushed to this board that could be applied; push again")
-    manifest = Manifest.from_bytes(job["manifest"].encode())
-    if args.release not in (None, releases.release_name(manifest, _wanted(job, manifest).digest())):
+    job = Job.kept(root)
+    wanted = job.wanted()
+    if args.release not in (None, releases.release_name(job.manifest, wanted.digest())):
         raise DeployError("somebody else has pushed to this board in between; push again")
-    files = {name: root / "store" / sha256 for name, sha256, _ in job["wheels"]}
-    wanted = _wanted(job, manifest)
-    lost = [] if envs.ready(root, wanted.digest()) else [n for n, p in files.items() if not p.is_file()]
+    files = {name: root / "store" / item.sha256 for name, item in (job.wheels | job.debs).items()}
+    needed = [*debs.lacking(job.debs), *(() if envs.ready(root, wanted.digest()) else job.wheels)]
+    lost = [name for name in needed if not files[name].is_file()]
     if lost:
         raise DeployError("{name} is missing on the board, or damaged; push again", name=lost[0])
-    env, made = envs.install(root, wanted, files)
-    if isinstance(job.get("trust"), str):
-        _keep_key(root, job["trust"].encode())
-    return _release_and_switch(args, root, env, made, lambda: releases.make_release(
-        root, manifest, env, job.get("signature")))  # fmt: skip
+    made = provide(root, wanted, files, job.debs)
+    if job.trust is not None:
+        _keep_key(root, job.trust.encode())
+    return _release_and_switch(args, root, made, lambda: releases.make_release(
+        root, job.manifest, made.env, job.signature))  # fmt: skip
 
 
 def up(args: argparse.Namespace) -> int:
@@ -101,12 +91,12 @@ def up(args: argparse.Namespace) -> int:
     root = Root(args.root)
     bundle = _given(args.bundle, "--bundle")
     manifest = read_manifest(bundle)
-    report = examine.verdict(args.root, manifest)
+    report = examine.verdict(args.root, manifest, debs=_debs(args))
     say("doctor", **report.to_dict())
     if report.exit_code:
         return report.exit_code
-    env, made = _install(args, root, manifest.extras)
-    return _release_and_switch(args, root, env, made, lambda: releases.import_bundle(root, bundle, env))
+    made = _install(args, root, manifest.extras)
+    return _release_and_switch(args, root, made, lambda: releases.import_bundle(root, bundle, made.env))
 
 
 def install(args: argparse.Namespace) -> int:
@@ -115,8 +105,8 @@ def install(args: argparse.Namespace) -> int:
     extras = tuple(word for word in args.extras.split(",") if word)
     if args.bundle is not None:
         extras += read_manifest(args.bundle).extras
-    env, made = _install(args, root, tuple(sorted(set(extras))))
-    say("result", env=env, changed=made)
+    made = _install(args, root, tuple(sorted(set(extras))))
+    say("result", env=made.env, debs=made.debs, changed=made.changed)
     return 0
 
 
@@ -233,30 +223,31 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _release_and_switch(
-    args: argparse.Namespace, root: Root, env: str, made: bool, make: Callable[[], tuple[str, bool]]
+    args: argparse.Namespace, root: Root, made: Provided, make: Callable[[], tuple[str, bool]]
 ) -> int:
     _keep_agent(root)
     _trust(args, root)
     step("release", tr("putting the release together"))
     name, new = make()
     done = update.switch(root, name, _service(args), args.timeout)
-    changed = done.changed or made or new
+    changed = done.changed or made.changed or new
     releases.prune(root, args.keep)  # an SD card is small
-    say("result", **{**done.to_dict(), "env": env, "installed": made, "changed": changed})
+    say("result", **{**done.to_dict(), "env": made.env, "installed": made.new, "debs": made.debs,
+                     "changed": changed})  # fmt: skip
     return 0
 
 
-def _install(args: argparse.Namespace, root: Root, extras: tuple[str, ...]) -> tuple[str, bool]:
-    files = wheels_in(_given(args.wheels, "--wheels"))
-    wanted = envs.Wanted({n: sha256_of(p) for n, p in files.items()}, extras, args.online)
-    done = envs.install(root, wanted, files)
+def _install(args: argparse.Namespace, root: Root, extras: tuple[str, ...]) -> Provided:
+    wheels = wheels_in(_given(args.wheels, "--wheels"))
+    packages = debs_in(args.wheels)
+    wanted = envs.Wanted({n: sha256_of(p) for n, p in wheels.items()}, extras, args.online)
+    done = provide(root, wanted, wheels | packages, packages)
     _keep_agent(root)
     return done
 
 
-def _wanted(job: dict[str, Any], manifest: Manifest) -> envs.Wanted:
-    wheels = {str(name): str(sha256) for name, sha256, _ in job["wheels"]}
-    return envs.Wanted(wheels, manifest.extras, bool(job.get("online")))
+def _debs(args: argparse.Namespace) -> list[str]:
+    return [] if args.wheels is None else list(debs_in(args.wheels))
 
 
 def _service(args: argparse.Namespace) -> Service:

@@ -8,9 +8,10 @@ import platform
 import shutil
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from imago.deploy.board.debs import findings as debs_findings
 from imago.edge_runtime.bundle.manifest import Manifest
 from imago.edge_runtime.doctor import cpu, storage
 from imago.edge_runtime.doctor.examine import camera_part
@@ -23,8 +24,15 @@ MACHINES = ("aarch64", "x86_64")
 CAMERAS = ("picamera", "/dev/video")
 
 
-def verdict(root: Path, manifest: Manifest | None = None, *, system: Path = Path("/")) -> Report:
-    """Everything that would stand in the way. root: the board's folder; system: where /proc and /sys are."""
+def verdict(
+    root: Path,
+    manifest: Manifest | None = None,
+    *,
+    debs: Sequence[str] = (),
+    system: Path = Path("/"),
+) -> Report:
+    """Everything that would stand in the way. root: the board's folder; debs: file names of a kit's Debian
+    packages; system: where /proc and /sys are."""
     board = cpu.read_cpu(
         read_text(system / "proc/cpuinfo") or "", read_text(system / "proc/device-tree/model")
     )
@@ -39,6 +47,7 @@ def verdict(root: Path, manifest: Manifest | None = None, *, system: Path = Path
             *rights_findings(root),
             *systemd_findings(system),
             *needs_findings(manifest, board, meminfo),
+            *debs_findings(debs),
             *camera_part(system, "Raspberry Pi" in board.board),
         ]
     )

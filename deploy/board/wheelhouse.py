@@ -1,4 +1,4 @@
-"""Wheels in a folder; also asked on PCs that are no Unix."""
+"""A kit's packages in a folder; also asked on PCs that are no Unix."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def wheels_in(folder: Path) -> dict[str, Path]:
     if not found:
         raise DeployError("no wheels in {path}; make a kit: imago kit", path=folder)
     return found
+
+
+def debs_in(folder: Path) -> dict[str, Path]:
+    """Debian packages of a kit by name; most kits have none."""
+    return {path.name: path for path in sorted(folder.glob("debs/*.deb"))}

@@ -24,11 +24,12 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class PushOptions:
-    """wheels: name → file, for the board's environment. online: what they lack comes from the net there.
-    timeout_s: until frames must come. trust: a public key; from then on the board takes only bundles signed
-    with it."""
+    """wheels: name → file, for the board's environment. debs: Debian packages, of which the board takes what
+    its system lacks. online: what the wheels lack comes from the net there. timeout_s: until frames must
+    come. trust: a public key; from then on the board takes only bundles signed with it."""
 
     wheels: Mapping[str, Path] = field(default_factory=dict)
+    debs: Mapping[str, Path] = field(default_factory=dict)
     online: bool = False
     timeout_s: float = 90.0
     trust: Path | None = None
@@ -46,15 +47,16 @@ class Pushed:
 
 
 class Source:
-    """Where the bytes of a SHA-256 come from: a member of the bundle, or a wheel."""
+    """Where the bytes of a SHA-256 come from: a member of the bundle, a wheel or a Debian package."""
 
-    def __init__(self, bundle: Path, manifest: Manifest, wheels: Mapping[str, Path]) -> None:
+    def __init__(self, bundle: Path, manifest: Manifest, options: PushOptions) -> None:
         self._bundle = bundle
         self._members = {m.sha256: name for name, m in manifest.members.items()}
-        self.wheels = [(name, sha256_of(path), path.stat().st_size) for name, path in sorted(wheels.items())]
+        self.wheels, self.debs = _rows(options.wheels), _rows(options.debs)
         self.sizes = {m.sha256: m.size for m in manifest.members.values()}
-        self.sizes |= {sha: size for _, sha, size in self.wheels}
-        self._wheels = {sha: wheels[name] for name, sha, _ in self.wheels}
+        self.sizes |= {sha: size for _, sha, size in (*self.wheels, *self.debs)}
+        files = {**options.wheels, **options.debs}
+        self._files = {sha: files[name] for name, sha, _ in (*self.wheels, *self.debs)}
 
     def pieces(self, sha256: str, offset: int) -> Iterator[bytes]:
         """The bytes from ``offset`` on."""
@@ -69,8 +71,12 @@ class Source:
             with zipfile.ZipFile(self._bundle) as archive, archive.open(self._members[sha256]) as member:
                 yield member  # type: ignore[misc]
         else:
-            with self._wheels[sha256].open("rb") as file:
+            with self._files[sha256].open("rb") as file:
                 yield file
+
+
+def _rows(files: Mapping[str, Path]) -> list[tuple[str, str, int]]:
+    return [(name, sha256_of(path), path.stat().st_size) for name, path in sorted(files.items())]
 
 
 def push(
@@ -91,11 +97,12 @@ def push(
     if not bundle.is_file():
         raise InputError("{path} is not there; expected a bundle that imago bundle wrote", path=bundle)
     manifest = verify(bundle)
-    source = Source(bundle, manifest, options.wheels)
+    source = Source(bundle, manifest, options)
     job = {
         "manifest": manifest.to_bytes().decode(),
         "signature": _signature(bundle),
         "wheels": source.wheels,
+        "debs": source.debs,
         "online": options.online,
         "trust": None if options.trust is None else _key_text(options.trust),
     }

@@ -135,7 +135,14 @@ def _manifest(file: BinaryIO, archive: zipfile.ZipFile) -> Manifest:
         raise damaged(f"{MANIFEST} is not its first member, or too large")
     try:
         manifest = Manifest.from_bytes(archive.read(first))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        struct.error,
+        UnicodeError,
+    ) as error:
         raise damaged(str(error)) from error
     sizes = {MANIFEST: first.file_size, **{name: m.size for name, m in sorted(manifest.members.items())}}
     if [(e.filename, e.file_size) for e in entries] != list(sizes.items()):
@@ -176,7 +183,7 @@ def _member(path: Path, name: str) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as raw, _open_zip(raw) as archive, archive.open(name) as stored:
             yield stored  # type: ignore[misc]
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, UnicodeError) as error:
         raise damaged(f"{name}: {error}") from error
 
 

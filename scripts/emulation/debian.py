@@ -26,6 +26,7 @@ PACKAGE_OF = {
     "mmdebstrap": "mmdebstrap",
     "qemu-aarch64": "qemu-user",
     "qemu-aarch64-static": "qemu-user-static",
+    "qemu-arm-static": "qemu-user-static",
     "qemu-system-aarch64": "qemu-system-arm",
     "sfdisk": "fdisk",
     "ssh-keygen": "openssh-client",
@@ -72,13 +73,19 @@ def run(*command: str | Path, timeout: float = 900, stdin: str = "") -> str:
 
 
 def extract(
-    target: Path, suite: Suite, packages: Sequence[str], *, backported: str = "", merged: bool = False
+    target: Path,
+    suite: Suite,
+    packages: Sequence[str],
+    *,
+    arch: str = "arm64",
+    backported: str = "",
+    merged: bool = False,
 ) -> None:
     """Unpack ``packages`` and all that they need into ``target``; no maintainer script is run.
 
-    merged: /bin and /lib are links into /usr, as on an installed system. backported: a pattern of packages to
-    take from the suite's backports. Packages come from mmdebstrap's mirror, or with backports from the one
-    that apt is configured with.
+    arch: as Debian calls it. merged: /bin and /lib are links into /usr, as on an installed system.
+    backported: a pattern of packages to take from the suite's backports. Packages come from mmdebstrap's
+    mirror, or with backports or for another arch from the one that apt is configured with, without updates.
     """
     need("mmdebstrap")
     more: list[str] = []
@@ -89,12 +96,14 @@ def extract(
         more = [f"--setup-hook=mkdir -p {place}\"; printf '{pin}' > {place}/backports\""]
         mirror = _mirror()
         sources = [f"deb {mirror} {suite.name} main", f"deb {mirror} {suite.name}-backports main"]
+    elif arch != "arm64":
+        sources = [f"deb {_mirror()} {suite.name} main"]
     if merged:
         more.append(f"--hook-dir={MERGED}")
     include = f"--include={','.join(packages)}"
     run(
         "mmdebstrap",
-        "--arch=arm64",
+        f"--arch={arch}",
         "--variant=extract",
         "--quiet",
         *more,

@@ -55,11 +55,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     with_user(folder / "card.img", folder)
     board = Story(card.Machine(folder / "card.img"), folder, kit)
-    board.machine.run(board.first, timeout=4 * PATIENCE)
-    with pytest.raises(PowerCut):
-        board.machine.run(board.cut, timeout=2 * PATIENCE)
-    board.machine.run(board.after, timeout=2 * PATIENCE)
-    Path(os.environ.get("IMAGO_TIMES", folder / "times.json")).write_text(json.dumps(board.seconds))
+    try:
+        board.machine.run(board.first, timeout=4 * PATIENCE)
+        assert board.seen["install"]["code"] == 0, board.seen["install"]["err"]
+        with pytest.raises(PowerCut):
+            board.machine.run(board.cut, timeout=2 * PATIENCE)
+        board.machine.run(board.after, timeout=2 * PATIENCE)
+    finally:
+        Path(os.environ.get("IMAGO_TIMES", folder / "times.json")).write_text(json.dumps(board.seconds))
+        (folder / "seen.json").write_text(json.dumps(board.seen, indent=1))
     return board.seen
 
 
@@ -180,9 +184,14 @@ class Story:
         return True
 
     def page(self) -> Any:
-        """The health page, asked from outside the machine."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.machine.page}/healthz", timeout=30) as answer:
-            return json.loads(answer.read())
+        """The health page, asked from outside the machine; or why there is none."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.machine.page}/healthz", timeout=30
+            ) as answer:
+                return json.loads(answer.read())
+        except OSError as error:
+            return {"healthy": False, "frames": 0, "error": str(error)}
 
 
 def test_first_install_offline_under_systemd(story: dict[str, Any]) -> None:

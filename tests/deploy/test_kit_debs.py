@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import lzma
 import os
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imago.deploy.agent import write_agent
 from imago.deploy.kit.build import Listener
 from imago.deploy.kit.debs import fetch_debs
 from imago.deploy.kit.options import KitOptions
@@ -19,45 +22,23 @@ from imago.deploy.kit.system import BoardSystem, linux_partition, opened
 from imago.deploy.kit.target import target
 from imago.edge_runtime.errors import InputError, StorageError
 
+from deb_support import PATH, build, need
 from support import imago
 
-PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 SECTOR = 512
-
-
-def need(*programs: str) -> None:
-    """Skips where a program is missing, fails in CI."""
-    missing = [name for name in programs if shutil.which(name, path=PATH) is None]
-    if missing:
-        if os.environ.get("CI"):
-            pytest.fail(f"not installed: {missing}")
-        pytest.skip(f"not installed: {missing}")
 
 
 def deb(archive: Path, name: str, depends: str = "", arch: str = "arm64", recommends: str = "") -> str:
     """Build a real package; its paragraph for the archive's list."""
-    fields = [
-        f"Package: {name}",
-        "Version: 1.0",
-        f"Architecture: {arch}",
-        "Maintainer: nobody <n@example.org>",
-    ]
-    fields += [f"Depends: {depends}"] if depends else []
-    fields += [f"Recommends: {recommends}"] if recommends else []
-    fields += ["Description: for a test"]
-    tree = archive / "tree"
-    (tree / "DEBIAN").mkdir(parents=True)
-    (tree / "DEBIAN" / "control").write_text("\n".join(fields) + "\n")
-    file = archive / f"{name}_1.0_{arch}.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, file], check=True, capture_output=True)
-    shutil.rmtree(tree)
+    wishes = {"Depends": depends, "Recommends": recommends}
+    file, fields = build(archive, name, arch=arch, **{key: value for key, value in wishes.items() if value})
     body = file.read_bytes()
-    fields[-1:] = [
-        f"Filename: ./{file.name}",
-        f"Size: {len(body)}",
-        f"SHA256: {hashlib.sha256(body).hexdigest()}",
-    ]
-    return "\n".join([*fields, "Description: for a test"]) + "\n\n"
+    fields |= {
+        "Filename": f"./{file.name}",
+        "Size": str(len(body)),
+        "SHA256": hashlib.sha256(body).hexdigest(),
+    }
+    return "".join(f"{key}: {value}\n" for key, value in fields.items()) + "\n"
 
 
 @pytest.fixture
@@ -243,13 +224,25 @@ def test_the_real_trixie_gets_what_it_lacks_and_installs_it_without_network(tmp_
         "--deb", "python3-libcamera", "--system", str(root), timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    shutil.copytree(tmp_path / "kit" / "debs", root / "debs")
+    shutil.copytree(tmp_path / "kit", root / "kit")
+    write_agent(root / "agent.pyz")
     enter = f'mount -t proc proc "{root}/proc"; exec chroot "{root}" "$@"'
     cut = ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-c", enter, "sh"]
-    install = "DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends /debs/*.deb"
-    done_there = subprocess.run([*cut, "sh", "-c", install], capture_output=True, text=True, check=False)
-    assert done_there.returncode == 0, done_there.stdout + done_there.stderr
-    imported = subprocess.run(
-        [*cut, "python3", "-c", "import libcamera"], capture_output=True, text=True, check=False
+
+    def install() -> dict[str, Any]:
+        words = ["python3", "-I", "/agent.pyz", "install", "--wheels", "/kit", "--root", "/opt/imago"]
+        there = subprocess.run([*cut, *words], capture_output=True, text=True, check=False)
+        assert there.returncode == 0, there.stdout + there.stderr
+        said: dict[str, Any] = json.loads(there.stdout.splitlines()[-1])
+        return said
+
+    first = install()
+    assert "python3-libcamera" in first["debs"] and len(first["debs"]) == len(
+        list((root / "kit/debs").iterdir())
     )
-    assert imported.returncode == 0, imported.stderr
+    again = install()
+    assert (again["debs"], again["changed"]) == ([], False)
+    python = f"/opt/imago/envs/{first['env']}/bin/python"
+    for words in ([python, "-c", "import libcamera, numpy, imago.cli.main"], ["dpkg", "--audit"]):
+        done_there = subprocess.run([*cut, *words], capture_output=True, text=True, check=False)
+        assert (done_there.returncode, done_there.stdout) == (0, ""), done_there.stderr

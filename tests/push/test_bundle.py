@@ -192,6 +192,15 @@ def test_every_flipped_bit_is_found(good: Path, tmp_path: Path, data: st.DataObj
         archive.verify(tmp_path / "x.imago")
 
 
+def test_a_flipped_bit_in_the_name_before_the_manifest(good: Path, tmp_path: Path) -> None:
+    """No UTF-8 any more where zipfile reads the name a second time."""
+    changed = bytearray(good.read_bytes())
+    changed[30] ^= 1 << 7
+    (tmp_path / "x.imago").write_bytes(changed)
+    with pytest.raises(BundleError):
+        archive.verify(tmp_path / "x.imago")
+
+
 @settings(max_examples=80, deadline=None)
 @given(text=st.binary(max_size=300))
 def test_any_bytes_as_manifest_are_one_clear_error(text: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from push_support import Board, Wire, bundle
 STEPS = ("examining", "sending", "putting", "checking", "switching", "waiting")
 LATE = ("checking", "switching", "waiting")
 ALWAYS = ("waiting",)
+CALLED = {"examining": "plan", "sending": "receive"}  # the agent's commands
 
 
 @pytest.fixture
@@ -64,16 +66,32 @@ def test_an_upload_goes_on_where_it_was_cut(board: Board, kit: Path, tmp_path: P
 def test_the_power_fails_at_every_step(
     board: Board, kit: Path, tmp_path: Path, running: str, step: str
 ) -> None:
-    """All processes of the board die at once; after the boot one of the two releases works."""
+    """All processes of the board die at once, and its line; after the boot one of the releases works."""
     name = bundle(tmp_path / "b.imago", board.web, seed=1)
+    wire = Wire(board.port)
+    board.write_config(Port=str(wire.port))
+
+    failing: list[threading.Thread] = []
+
+    def fail() -> None:
+        board.power_off()
+        wire.close()
 
     def say(text: str) -> None:
-        if step in text:
-            board.power_off()
+        if step not in text:
+            return
+        if step in CALLED:  # said on the PC, before the board hears of it
+            failing.append(threading.Thread(target=lambda: board.wait_for(CALLED[step]) and fail()))
+            failing[-1].start()
+        else:
+            fail()
 
     with pytest.raises(DeployError):
         board.push(tmp_path / "b.imago", kit, say)
         pytest.fail("the power did not fail")
+    for thread in failing:
+        thread.join()
+    board.write_config()
     current = board.power_on()["current"]["release"]
     assert current == running  # nobody saw the new one work: it does not stay
     assert str(board.push(tmp_path / "b.imago", kit).result["release"]).startswith(name)

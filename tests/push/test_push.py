@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from imago.edge_runtime.bundle import minisign
 
+from emulation import debian
+from emulation.boards import SUITES
 from push_support import Board, bundle
 from support import imago
 
@@ -157,6 +160,38 @@ def test_an_old_python_on_the_board(board: Board) -> None:
     )
     fake.chmod(0o755)
     assert "has Python 3.9.2" in refused(board, "--status")
+
+
+ARMHF = """#!/bin/sh
+exec unshare --user --map-root-user --mount sh -c \
+  'mount --rbind /proc "$0/proc" && exec chroot "$0" /qemu-arm-static /usr/bin/python3 "$@"' '{root}' "$@"
+"""
+
+
+@pytest.mark.slow
+def test_a_32_bit_board(board: Board, kit: Path, tmp_path: Path) -> None:
+    """A real armhf Debian, whose own Python runs the agent (by qemu)."""
+    try:
+        debian.need("mmdebstrap", "qemu-arm-static", "unshare")
+    except debian.Unavailable as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    root = tmp_path / "armhf"
+    debian.extract(root, SUITES["bookworm"], ("base-files", "libc-bin", "python3"), arch="armhf", merged=True)
+    shutil.copy(str(shutil.which("qemu-arm-static")), root)
+    (root / "proc").mkdir(exist_ok=True)
+    python = board.folder / "bin" / "python3"
+    python.unlink()
+    python.write_text(ARMHF.format(root=root))
+    python.chmod(0o755)
+    bundle(tmp_path / "a.imago", board.web)
+    done = board.deploy(str(tmp_path / "a.imago"), "--offline", str(kit))
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("·")]
+    assert len(lines) == 1 and "a 32-bit system (armv" in lines[0] and "nothing was changed" in lines[0]
+    assert "write the 64-bit image of Raspberry Pi OS" in lines[0]
+    assert not list(root.glob("opt/*")) and not list(board.root.glob("releases"))
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root for a small disk")

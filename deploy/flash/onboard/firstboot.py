@@ -74,13 +74,8 @@ def enable(*, start: bool) -> int:
 
 
 def install() -> int:
-    """Debian packages, then everything else through the agent; what was needed for it goes, once it runs."""
+    """Everything through the agent, Debian packages too; what was needed for it goes, once it runs."""
     log("this board begins to install itself")
-    packages = sorted(str(path) for path in (HERE / "kit" / "debs").glob("*.deb"))
-    if packages:
-        log(f"{len(packages)} Debian packages")
-        if run("dpkg", "--install", "--skip-same-version", "--refuse-downgrade", *packages):
-            return 1
     words = [sys.executable, "-I", str(HERE / "agent.pyz"), "up", "--root", ROOT, "--timeout", str(TIMEOUT_S)]
     words += ["--bundle", str(HERE / "board.imago"), "--wheels", str(HERE / "kit")]
     if (HERE / "trusted.pub").is_file():
