@@ -199,6 +199,43 @@ def table(makers: list[Maker], names: list[str]) -> list[dict[str, Any]]:
     return found
 
 
+def versus(makers: list[Maker]) -> list[dict[str, Any]]:
+    """Ours against the usual recipe's file of the same name, on the same pictures; printed and returned."""
+    from imago.quantize.paired import paired_drop
+
+    print("\n### Ours against the usual recipe\n" + VERSUS)
+    found = []
+    for maker in makers:
+        for theirs in USUAL:
+            ours, folder = theirs.removeprefix("usual-"), maker.folder
+            files = [folder / ours, folder / theirs]
+            if not all(path.exists() for path in files):
+                continue
+            mine, usual = (judged(path, maker.data) for path in files)
+            drop = paired_drop(mine[1], usual[0], mine[0]).to_dict()
+            times = [path.with_name(f"{path.name}.speed.json") for path in files]
+            speeds = [json.loads(t.read_text(encoding="utf-8"))["faster"] for t in times if t.exists()]
+            row = {
+                "subject": maker.subject.name,
+                "file": ours,
+                **drop,
+                "size": files[0].stat().st_size / files[1].stat().st_size,
+                "time": speeds[1] / speeds[0] if len(speeds) == 2 else None,
+            }
+            found.append(row)
+            low, high = drop["interval_points"]
+            time = f"{row['time']:.2f}" if row["time"] else ""
+            print(
+                f"| {row['subject']} | {ours} | {0.0 - drop['drop_points']:+.2f} ({0.0 - high:+.2f} to "
+                f"{0.0 - low:+.2f}) | {row['size']:.2f} | {time} |"
+            )
+    return found
+
+
+VERSUS = (
+    "| subject | file | accuracy, points more (95 % interval) | size, theirs = 1 | time, theirs = 1 |\n"
+    "|---|---|---|---|---|"
+)
 STAGES = ("train", "files", "judge", "time", "large", "table")
 
 
@@ -222,7 +259,8 @@ def main() -> None:
     for maker in makers:
         work(maker, names, args.stage)
     if "table" in args.stage:
-        save("compression", {"rows": table(makers, names), "cpu": machine()["cpu"]})
+        found = {"rows": table(makers, names), "versus": [] if args.no_usual else versus(makers)}
+        save("compression", {**found, "cpu": machine()["cpu"]})
 
 
 def work(maker: Maker, names: list[str], stages: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TextIO
 from imago.edge_runtime.messages import tr
 
 WIDTH = 24
+REDRAW_S = 0.1
 _watchers: list[Callable[[Progress], None]] = []
 
 
@@ -42,16 +43,20 @@ class Progress:
         self._began = time.monotonic()
         self._drawn = 0.0
 
+    @property
+    def due(self) -> bool:
+        """Whether the next ``advance`` will draw: only then is a new note worth making."""
+        return self.enabled and time.monotonic() - self._drawn > REDRAW_S
+
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count ``steps`` more; ``note`` replaces the text at the end of the line."""
         self.done += steps
         self.note = note or self.note
         for seen in _watchers:
             seen(self)
-        now = time.monotonic()
-        if self.enabled and (now - self._drawn > 0.1 or self.done == self.total):
-            self._drawn = now
-            self.stream.write(f"\r\x1b[K{self.line(now)}")
+        if self.due or (self.enabled and self.done == self.total):
+            self._drawn = time.monotonic()
+            self.stream.write(f"\r\x1b[K{self.line(self._drawn)}")
             self.stream.flush()
 
     def clear(self) -> None:

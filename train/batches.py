@@ -19,7 +19,8 @@ from torch import Tensor
 
 from imago.edge_runtime.types import U8
 from imago.train.ahead import ahead
-from imago.train.augment import Draw, Policy, draw, warp
+from imago.train.augment import Draw, Policy, draw
+from imago.train.on_device import GREY, change, sent
 from imago.train.profiling import NO_CLOCK, Clock
 from imago.train.warping import LARGE, Warp, maps_of, tables_of, warp_small
 
@@ -81,6 +82,7 @@ class Batches:
         self._gain, self._offset = normalise.gain_offset(self.channels)
         self._streamed = not isinstance(images, np.ndarray)
         self._resident = self._on_device()
+        self._normal = torch.stack([self._gain.flatten(), self._offset.flatten()]).to(device)
         self._pool: ThreadPoolExecutor | None = None
         self._buffer = np.empty(0, np.uint8)
 
@@ -91,7 +93,7 @@ class Batches:
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled and augmented batches of epoch ``number``, from batch ``start`` on."""
         batches = self._epoch(number, start)
-        waits = self._streamed or (self.device.type == "cuda" and self._resident is None)
+        waits = self._streamed or self.device.type == "cuda"
         return ahead(batches, self.device, self.clock) if waits else batches
 
     def _epoch(self, number: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -103,7 +105,7 @@ class Batches:
                 changes = draw(self.policy, len(indices), self.channels, generator)
                 mine = indices.tensor_split(self.world)[self.rank]
                 changes = changes.part(self.rank, self.world)  # drawn for all: as one process would have
-                yield self._load(mine, changes), self.labels[mine.to(self.device)]
+                yield self._batch(mine, changes)
 
     def ordered(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All pictures in order, unchanged but for normalisation (evaluation)."""
@@ -111,7 +113,7 @@ class Batches:
         for indices in torch.split(mine, max(self.batch_size, 256)):
             if not len(indices):  # fewer pictures than processes
                 return
-            yield self._load(indices, None), self.labels[indices.to(self.device)]
+            yield self._batch(indices, None)
 
     def _on_device(self) -> Tensor | None:
         """The whole split in the accelerator's memory, where it fits."""
@@ -122,13 +124,13 @@ class Batches:
             return None
         return torch.from_numpy(np.array(self.images)).to(self.device)
 
-    def _load(self, indices: Tensor, changes: Draw | None) -> Tensor:
+    def _batch(self, indices: Tensor, changes: Draw | None) -> tuple[Tensor, Tensor]:
+        if self.device.type != "cpu":
+            return self._on_accelerator(indices, changes)
         gain, offset = self._gain, self._offset
         if changes is not None:
             gain, offset = changes.gain * gain, changes.offset * gain + offset
-        if self.device.type == "cpu":
-            return self._on_cpu(indices, changes, gain, offset)
-        return self._on_accelerator(indices, changes, gain, offset)
+        return self._on_cpu(indices, changes, gain, offset), self.labels[indices]
 
     def _on_cpu(self, indices: Tensor, changes: Draw | None, gain: Tensor, offset: Tensor) -> Tensor:
         if changes is None or changes.matrices is None:
@@ -145,21 +147,16 @@ class Batches:
         with self.clock.span("augment"):
             return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
 
-    def _on_accelerator(self, indices: Tensor, changes: Draw | None, gain: Tensor, offset: Tensor) -> Tensor:
+    def _on_accelerator(self, indices: Tensor, changes: Draw | None) -> tuple[Tensor, Tensor]:
+        where = sent(indices, self.device)
         if self._resident is not None:
-            pixels = self._resident[indices.to(self.device)]
+            pixels = self._resident[where]
         else:
             host = self._gathered(indices)
             with self.clock.span("transfer"):
-                pixels = (host.pin_memory() if self.device.type == "cuda" else host).to(
-                    self.device, non_blocking=True
-                )
+                pixels = sent(host, self.device)
         with self.clock.span("augment"):
-            batch = _erase(pixels, changes).permute(0, 3, 1, 2).float()
-            if changes is not None and changes.matrices is not None:
-                bends = changes.bends.to(self.device) if changes.bends is not None else None
-                batch = warp(batch, changes.matrices.to(self.device), bends, mirror_edges=self.policy.flip)
-            return torch.addcmul(offset.to(self.device), batch, gain.to(self.device))
+            return change(pixels, changes, self._normal, mirror_edges=self.policy.flip), self.labels[where]
 
     def _gathered(self, indices: Tensor) -> Tensor:
         with self.clock.span("decode" if self._streamed else "read"):
@@ -209,5 +206,5 @@ def _erase(pixels: Tensor, changes: Draw | None) -> Tensor:
     sides = torch.tensor([width, height, width, height])
     boxes = (changes.boxes * sides // 1024).tolist()
     for picture, (left, top, right, bottom) in zip(pixels, boxes, strict=True):
-        picture[top:bottom, left:right] = 128
+        picture[top:bottom, left:right] = GREY
     return pixels

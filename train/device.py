@@ -7,15 +7,16 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from imago.edge_runtime.errors import InputError
 from imago.train.config import TrainConfig
 from imago.train.team import SOLO, Team
 
-ONE_THREAD = 500_000  # weights below which more threads cost the optimiser more than they save
+SMALL = 500_000  # weights, below which more threads cost the optimiser more than they save
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -64,6 +65,21 @@ def choose_place(config: TrainConfig, team: Team = SOLO) -> Place:
         config.precision == "auto" and kind == "cuda" and torch.cuda.is_bf16_supported()
     )
     return Place(device, torch.bfloat16 if wants_bf16 else None)
+
+
+def suited(place: Place, config: TrainConfig, module: nn.Module) -> Place:
+    """``place``, in float32 for a network so small that casting costs more than it saves.
+
+    LeNet-5, 512 pictures, on an H100: 0.5 ms for forward and backward, 0.9 in bf16.
+    """
+    if config.precision == "auto" and is_small(module):
+        return replace(place, autocast=None)
+    return place
+
+
+def is_small(module: nn.Module) -> bool:
+    """Whether the network has so few weights that what is done to each of them costs nothing."""
+    return sum(parameter.numel() for parameter in module.parameters()) < SMALL
 
 
 def wanted_kind(device: str) -> str:

@@ -8,7 +8,6 @@ weights, bit for bit on a CPU.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import math
@@ -19,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.files import write_text
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import Progress
-from imago.train.batches import Batches, seed_of
+from imago.train.batches import Batches
 from imago.train.checkpoint import (
     BEST,
     CHECKPOINT,
@@ -38,12 +36,12 @@ from imago.train.checkpoint import (
 )
 from imago.train.coach import Coach
 from imago.train.config import TrainConfig
-from imago.train.device import ONE_THREAD, Place, one_thread
+from imago.train.device import Place
 from imago.train.distill import Guide
 from imago.train.interrupt import Interrupted, StopWish
-from imago.train.mixing import grown, mix
-from imago.train.optim import WeightAverage, freeze_blocks, lr_at, make_optimizer, set_lr
+from imago.train.optim import freeze_blocks, lr_at
 from imago.train.profiling import NO_CLOCK, Clock
+from imago.train.step import Step
 from imago.train.tally import Tally, epoch_line, score
 from imago.train.team import SOLO, Team, share_batch_norm
 
@@ -87,19 +85,16 @@ class Loop:
     ) -> None:
         self.config, self.network, self.place, self.folder, self.say = config, network, place, folder, say
         self.coach, self.keep_start = coach, keep_start
-        self.train, self.val, self.teacher, self.team, self.clock = train, val, teacher, team, clock
+        self.train, self.val, self.team, self.clock = train, val, team, clock
         self.module = network.module.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if team.world > 1:
             share_batch_norm(self.module)
-        self.weights = class_weights.to(place.device) if class_weights is not None else None
-        self.optimizer = make_optimizer(config, self.module)
-        self.average = WeightAverage(self.module, config.ema) if config.ema else None
+        weights = class_weights.to(place.device) if class_weights is not None else None
+        self.step = Step(config, self.module, place, weights=weights, teacher=teacher, team=team, clock=clock)
         self.position = Position()
         self.steps = len(train) * config.epochs
         self._saved = time.monotonic()
-        self._small = sum(p.numel() for p in self.module.parameters()) < ONE_THREAD
         self._shown: nn.Module = copy.deepcopy(self.module)  # takes the averaged weights for validation
-        self._parallel: tuple[list[bool], nn.Module] | None = None
 
     def run(self, *, resume: bool = False) -> Position:
         """Train to the end; raises Interrupted (state saved) on Ctrl-C or SIGTERM."""
@@ -125,7 +120,9 @@ class Loop:
     def _resume(self) -> None:
         state = self.team.share(self.folder / CHECKPOINT)
         if state:
-            self.position = load_checkpoint(self.folder, state, self.module, self.average, self.optimizer)
+            self.position = load_checkpoint(
+                self.folder, state, self.module, self.step.average, self.step.optimizer
+            )
             self.steps = self.position.steps or self.steps
             if self.team.chief:
                 self._write_rows()
@@ -146,9 +143,12 @@ class Loop:
         for inputs, targets in left:
             due = self.team.chief and time.monotonic() - self._saved > SAVE_EVERY_S
             with self.clock.span("agree"):
-                weight = self._weight(targets)
+                weight = self.step.weight_of(targets)
                 count, total, wishes, dues = self.team.agree(len(targets), weight, stop.wished, due)
-            loss, hits = self._step(inputs, targets, weight / total, count)
+            number = at.epoch * len(self.train) + at.step
+            loss, hits = self.step.run(
+                inputs, targets, number, self.steps, weight=weight / total, count=count
+            )
             tally.add(loss, hits, weight / total, count)
             at.step += 1
             self._replan(bar)
@@ -177,67 +177,9 @@ class Loop:
             self.steps = self.position.steps = self.coach.steps(self.position, len(self.train))
             bar.total = self.steps
 
-    def _weight(self, targets: Tensor) -> float:
-        """What the pictures of this part of the batch weigh together, which the loss is divided by."""
-        if self.weights is None or self.team.world == 1:
-            return float(len(targets))
-        return float(self.weights[targets].sum())
-
-    def _step(self, inputs: Tensor, targets: Tensor, weight: float, count: float) -> tuple[Tensor, Tensor]:
-        """One step; the mean loss and the right answers of this process's part.
-
-        weight: of this part among all parts of the batch, 0..1. count: pictures of all parts.
-        """
-        at, config, world = self.position, self.config, self.team.world
-        number = at.epoch * len(self.train) + at.step
-        rank = (self.team.rank,) if world > 1 else ()
-        _seed_everything(seed_of(config.seed, number, 1, *rank), self.place.device)
-        set_lr(self.optimizer, lr_at(config, number, self.steps))
-        with self.clock.span("forward"), self.place.context():
-            seen = mix(
-                config, grown(config, inputs, number / self.steps), seed_of(config.seed, number, 2, *rank)
-            )
-            logits = self._forward(seen.inputs).float()
-            loss = seen.loss(lambda labels: self._loss(logits, labels), targets)
-            mean = loss.detach()
-            share = len(targets) / count  # of the pictures; with class weights, not of the weights
-            if world > 1:
-                loss = loss * (weight / share)
-            if self.teacher is not None:
-                loss = self.teacher.blend(loss, seen.inputs, logits)
-            if world > 1:  # the average over the processes is then the mean over all pictures
-                loss = loss * (share * world)
-        self._learn(loss, number)
-        return mean, (logits.detach().argmax(1) == targets).sum()
-
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        smoothing = self.config.label_smoothing
-        return F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=smoothing)
-
-    def _learn(self, loss: Tensor, number: int) -> None:
-        with self.clock.span("backward"), self.team.talking():
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-        with one_thread() if self._small else contextlib.nullcontext():
-            with self.clock.span("step"):
-                self.optimizer.step()
-            if self.average is not None:
-                with self.clock.span("average"):
-                    self.average.update(self.module, number)
-
-    def _forward(self, inputs: Tensor) -> Tensor:
-        """Through the network; with several processes through the wrapper that averages gradients."""
-        if self.team.world == 1:
-            return torch.as_tensor(self.module(inputs))
-        learning = [parameter.requires_grad for parameter in self.module.parameters()]
-        if self._parallel is None or self._parallel[0] != learning:  # a block was unfrozen
-            self._parallel = learning, self.team.parallel(self.module)
-        with self.team.talking():
-            return torch.as_tensor(self._parallel[1](inputs))
-
     def _note(self, bar: Progress, tally: Tally, began: float) -> str:
         at = self.position
-        if not bar.enabled or at.step % 8:
+        if not bar.due:  # it waits for the device
             return ""
         return tr(
             "epoch {epoch}/{epochs} loss {loss} accuracy {accuracy} {rate} images/s",
@@ -287,7 +229,8 @@ class Loop:
 
     def _averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, in eval mode."""
-        state = self.average.state if self.average is not None else self.module.state_dict()
+        average = self.step.average
+        state = average.state if average is not None else self.module.state_dict()
         self._shown.load_state_dict(state)
         return self._shown.eval()
 
@@ -306,17 +249,8 @@ class Loop:
         if not self.team.chief:
             return
         with self.clock.span("save"):
-            save_checkpoint(self.folder, self.position, self.module, self.average, self.optimizer)
+            save_checkpoint(self.folder, self.position, self.module, self.step.average, self.step.optimizer)
 
     def _write_rows(self) -> None:
         lines = (json.dumps(row) for row in self.position.rows)
         write_text(self.folder / METRICS, "".join(f"{line}\n" for line in lines))
-
-
-def _seed_everything(seed: int, device: torch.device) -> None:
-    """Dropout's random numbers of one step (the loader draws its own)."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)

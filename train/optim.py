@@ -66,7 +66,7 @@ class WeightAverage:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        self._pairs: tuple[nn.Module, list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]] | None = None
+        self._pairs: tuple[nn.Module, list[list[Tensor]]] | None = None
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
@@ -74,19 +74,19 @@ class WeightAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         if self._pairs is None or self._pairs[0] is not module:
             self._pairs = self._paired(module)
-        _, averages, current, counters = self._pairs
-        for average, value in counters:
-            average.copy_(value)
+        averages, current, counts, counters = self._pairs[1]
+        if counters:
+            torch._foreach_copy_(counts, counters)
         torch._foreach_lerp_(averages, current, 1 - decay)
 
-    def _paired(
-        self, module: nn.Module
-    ) -> tuple[nn.Module, list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
-        """The tensors that belong together: optimisers and load_state_dict change them in place."""
+    def _paired(self, module: nn.Module) -> tuple[nn.Module, list[list[Tensor]]]:
+        """The tensors that belong together, floats and counters apart: optimisers and load_state_dict
+        change them in place."""
         now = {name: value.detach() for name, value in module.state_dict().items()}
         floats = [name for name, value in now.items() if value.is_floating_point()]
-        counters = [(self.state[name], value) for name, value in now.items() if name not in set(floats)]
-        return module, [self.state[name] for name in floats], [now[name] for name in floats], counters
+        others = [name for name in now if name not in set(floats)]
+        sides = [(self.state, floats), (now, floats), (self.state, others), (now, others)]
+        return module, [[tensors[name] for name in names] for tensors, names in sides]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -24,7 +24,7 @@ from imago.train.config import TrainConfig
 from imago.train.data.cache import CachedSplit, open_caches, streams
 from imago.train.data.layouts import load_dataset
 from imago.train.dataset import Dataset
-from imago.train.device import Place, choose_place
+from imago.train.device import Place, choose_place, suited
 from imago.train.distill import Teacher, check_teacher
 from imago.train.lineage import Ancestor, known_as, open_ancestor, other_pictures, require_same
 from imago.train.loop import Loop, Network
@@ -73,6 +73,7 @@ def train(
     with clock.span("build"):
         stepped, *_ = team.agree(team.chief and (out / CHECKPOINT).exists())
         begin = start(config, dataset, begun, stepped=bool(stepped))
+    place = suited(place, config, begin.built.module)
     guide = _guide(config, dataset, begun)
     for note in (*dataset.notes, *begin.notes, *_introduced(guide, dataset)):
         say(note)

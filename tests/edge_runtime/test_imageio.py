@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imago.edge_runtime import imageio
 from imago.edge_runtime.errors import InputError
 from imago.edge_runtime.imageio import read_image
 from imago.edge_runtime.preprocess import Preprocessor
@@ -93,3 +94,68 @@ def test_scaled_decoding_keeps_the_picture(tmp_path: Path) -> None:
     assert min(scaled.image.shape[:2]) >= 128
     a, b = (Preprocessor(spec).pixels(f).astype(int) for f in (scaled, full))
     assert np.abs(a - b).mean() < 3
+
+
+def jpeg(mode: str = "RGB", **options: object) -> bytes:
+    noise = (
+        np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8) // 3 + np.asarray(photo(70, 50)) // 2
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(buffer, "JPEG", **{"quality": 88, **options})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    return exif
+
+
+JPEGS = {
+    "colours": jpeg(),
+    "not subsampled": jpeg(subsampling=0),
+    "subsampled one way": jpeg(subsampling=1),
+    "progressive": jpeg(progressive=True),
+    "grey": jpeg("L"),
+    "print colours": jpeg("CMYK"),
+    "turned": jpeg(exif=turned()),
+    "padded": jpeg() + b"\0" * 512,
+    "poor": jpeg(quality=5),
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_opencv_decodes_the_same_bytes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    assert imageio._decodes_alike(cv2)
+    for target in (None, InputSpec(16, 16)):  # the second is decoded at a smaller scale
+        monkeypatch.setattr(imageio, "accelerator", lambda: cv2)
+        fast = read_image(JPEGS[kind], target)
+        monkeypatch.setattr(imageio, "accelerator", lambda: None)
+        plain = read_image(JPEGS[kind], target)
+        assert np.array_equal(fast.image, plain.image)
+        assert fast.color == plain.color
+
+
+def test_a_cut_jpeg_is_refused_with_opencv_too(tmp_path: Path) -> None:
+    import cv2
+
+    assert imageio.accelerator() is cv2
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(JPEGS["colours"][:-200])
+    with pytest.raises(InputError, match="damaged or cut"):
+        read_image(path)
+
+
+def test_an_opencv_that_decodes_otherwise_is_not_trusted() -> None:
+    import cv2
+
+    class Other:
+        IMREAD_COLOR_RGB, IMREAD_GRAYSCALE, IMREAD_IGNORE_ORIENTATION = 256, 0, 128
+
+        @staticmethod
+        def imdecode(data: np.ndarray, flags: int) -> np.ndarray:
+            return cv2.imdecode(data, flags) ^ 1
+
+    assert not imageio._decodes_alike(Other)

@@ -8,6 +8,7 @@ import torch
 
 from imago.train.augment import POLICIES, Policy, draw, pixel_matrices, warp
 from imago.train.batches import Batches, Normalise, seed_of
+from imago.train.on_device import change
 
 CPU = torch.device("cpu")
 
@@ -92,6 +93,29 @@ def test_cpu_and_accelerator_apply_the_same_map() -> None:
     for k in range(8):
         got = cv2.warpAffine(image, maps[k], (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT)
         assert np.abs(got.astype(float) - wanted[k, 0].numpy()).mean() < 1.5
+
+
+@pytest.mark.parametrize("policy", ["none", "light", "strong"])
+def test_an_accelerators_pictures_are_the_cpus(policy: str) -> None:
+    """Warped, erased and normalised as floats, here on a CPU; OpenCV works on whole grey levels."""
+    side, normal = 96, torch.tensor([[1 / 64] * 3, [-2.0] * 3])
+    y, x = np.mgrid[0:side, 0:side]
+    smooth = (127 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)).astype(np.uint8)
+    images = smooth[None, :, :, None].repeat(8, 0).repeat(3, 3)
+    b = Batches(
+        images,
+        np.zeros(8, np.int64),
+        Normalise((128 / 255,), (64 / 255,)),
+        batch_size=8,
+        device=CPU,
+        policy=POLICIES[policy],
+        seed=3,
+    )
+    wanted = next(iter(b.epoch(2)))[0]
+    changes = draw(POLICIES[policy], 8, 3, torch.Generator().manual_seed(seed_of(3, 2, 1)))
+    got = change(torch.from_numpy(images), changes, normal, mirror_edges=POLICIES[policy].flip)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    assert (got - wanted).abs().mean() < 1.5 / 64  # grey levels, as the network sees them
 
 
 def test_bends_are_the_same_on_both() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ class Failed:
 
 def picture_reader(root: Path, part: Split, spec: InputSpec) -> Callable[[int], U8 | Failed]:
     """From an index to the picture's pixels, uint8 ``(H, W, C)``; safe to call from several threads."""
+    with contextlib.suppress(ImportError):
+        import cv2  # noqa: F401 - decoding and resizing use it where it is loaded, to the same bytes
     preprocessor = Preprocessor(spec)
     images = part.images
     if images is not None:
