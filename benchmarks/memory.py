@@ -25,6 +25,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def peak(model: Path, more: Sequence[str]) -> float:
         number = 0
         while process.poll() is None:
             highest = max(highest, status_mb(process.pid, "VmHWM") or 0.0)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, HTTPException):  # it ends while it answers
                 if page is not None:
                     number = int(asked(f"{page}api/frame?after={number}")[1] or number)
                     for path in ("api/status", "api/events", "metrics"):

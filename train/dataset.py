@@ -40,11 +40,13 @@ class Split:
 
     labels: int64 ``(n,)``. paths: ``n`` paths relative to the data set's root, ``/`` as separator;
     or images: uint8 ``(n, H, W)`` where the set is an idx file and the pictures are already in memory.
+    digests: uint8 ``(n, 16)``, hashes of the files' contents, where they are known.
     """
 
     labels: npt.NDArray[np.int64]
     paths: tuple[str, ...] = ()
     images: U8 | None = None
+    digests: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

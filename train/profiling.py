@@ -32,6 +32,7 @@ PHASES = {
     "transfer": "transfer to the device",
     "wait for data": "waiting for pictures",
     "forward": "forward pass and loss",
+    "graph": "forward and backward as one graph",
     "backward": "backward pass",
     "step": "optimiser step",
     "average": "weight average",

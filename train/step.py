@@ -65,7 +65,7 @@ class Step:
         set_lr(self.optimizer, lr_at(config, number, steps))
         recording = self._graphs.of(inputs, targets) if self._graphs is not None else None
         if recording is not None:
-            with self.clock.span("forward"):
+            with self.clock.span("graph"):
                 result = recording.replay(inputs, targets)
         else:
             seed = seed_of(config.seed, number, 2, *rank)

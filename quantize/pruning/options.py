@@ -16,6 +16,9 @@ IMPORTANCES = ("taylor", "magnitude", "bn")  # importance.py says what they are
 PRECISIONS = ("fp32", "int8")
 BETWEEN = 5  # a retraining between two steps has one in so many of the last one's epochs
 GENTLE = 0.5  # of the run's own peak rate: what is left of the network need not be learned anew
+# Weight of the answers of the very network that is pruned; a teacher that knows more counts for more. Chosen
+# on validation pictures: from 0.9 down to this ResNet-18 went from 75.35 to 76.15 % (docs/results.md).
+OWN_TEACHER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class PruneOptions:
     retraining. epochs: of the last retraining (0: half of what the run had); each earlier one has a fifth
     of it. lr: peak rate of the retrainings (None: half of the run's). pictures: training pictures on
     which importance and the statistics of batch normalisation are measured. teacher: folder of the run
-    whose answers the retrainings learn from (None: the run that is pruned). device, threads: as in
+    whose answers the retrainings learn from (None: the run that is pruned; the labels then count as
+    much as its answers). device, threads: as in
     ``TrainConfig``.
     """
 
@@ -87,7 +91,7 @@ class PruneOptions:
             net=None,  # the network comes with `init`
             init=init,
             teacher=teacher,
-            distill_weight=usual.distill_weight,
+            distill_weight=usual.distill_weight if self.teacher else OWN_TEACHER,
             distill_temperature=usual.distill_temperature,
             model="",
             width_mult=None,

@@ -17,10 +17,11 @@ from imago.edge_runtime.imageio import read_image
 from imago.edge_runtime.preprocess import Preprocessor
 from imago.edge_runtime.spec import InputSpec
 from imago.edge_runtime.types import Frame
+from imago.train.data import reading
 from imago.train.data.cache import cache_key, open_cache
 from imago.train.data.evict import evict
 from imago.train.data.layouts import load_dataset
-from imago.train.dataset import Dataset
+from imago.train.dataset import DataOptions, Dataset
 
 from picture_support import class_folders, idx_set
 from support import ROOT
@@ -90,6 +91,43 @@ def test_rebuilt_when_the_data_change(tmp_path: Path, dataset: Dataset) -> None:
     want = [one.pixels(read_image(dataset.root / path, SPEC)) for path in again.splits["train"].paths]
     np.testing.assert_array_equal(new.images, np.stack(want))
     assert old.shape != new.images.shape or (old != new.images).any()
+
+
+def test_only_new_pictures_are_decoded(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Added, removed, changed, renamed, of another class, of another split: as if built from nothing."""
+    base, folder = tmp_path / "c", dataset.root / "bee"
+    for split in dataset.splits:
+        open_cache(dataset, split, SPEC, root=base)
+    pictures = sorted(folder.iterdir())
+    pictures[0].unlink()
+    pictures[1].rename(folder / "renamed.jpg")
+    pictures[2].rename(dataset.root / "蚂蚁" / "moved.jpg")
+    class_folders(tmp_path / "more", {"bee": 3, "wasp": 1}, suffix=".jpg", first_seed=900)
+    new = sorted((tmp_path / "more" / "bee").iterdir())
+    for number, path in enumerate(new[:2]):
+        path.rename(folder / f"new{number}.jpg")
+    new[2].replace(pictures[3])  # other content under the old name
+    changed = load_dataset(dataset.root, DataOptions(split_seed=5))
+    decoded: list[str] = []
+
+    def counting(source: Path, spec: InputSpec) -> Frame:
+        decoded.append(source.name)
+        return read_image(source, spec)
+
+    monkeypatch.setattr(reading, "read_image", counting)
+    for split in changed.splits:
+        grown = open_cache(changed, split, SPEC, root=base).images
+        seen = len(decoded)
+        np.testing.assert_array_equal(
+            grown, open_cache(changed, split, SPEC, root=tmp_path / f"fresh {split}").images
+        )
+        del decoded[seen:]
+    assert sorted(decoded) == sorted(["new0.jpg", "new1.jpg", pictures[3].name])
+    decoded.clear()
+    open_cache(changed, "train", InputSpec(16, 24), root=base)  # another geometry: nothing is known
+    assert len(decoded) == len(changed.splits["train"])
 
 
 def test_what_the_key_is_made_of(dataset: Dataset) -> None:

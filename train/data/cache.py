@@ -35,6 +35,7 @@ from imago.edge_runtime.types import U8
 from imago.train.data.evict import evict
 from imago.train.data.places import cache_root
 from imago.train.data.reading import Failed, Streamed, cannot_decode, picture_reader
+from imago.train.data.reuse import DIGESTS, known_pictures
 from imago.train.dataset import Dataset, Split
 
 CHUNK = 32  # pictures per task: enough to hide the cost of a task, few enough to spread evenly
@@ -100,7 +101,9 @@ def open_cache(
     if images is None:
         evict(base, quota - need, keep=entry.name)
         with one_blas_thread():  # the threads are ours: one per core, each with its own pictures
-            _build(entry, _decoded(dataset.root, part, spec, workers, progress), shape)
+            read = _reader(dataset.root, part, spec, base)
+            pictures = _read(read, part, workers, progress, dataset.root)
+            _build(entry, pictures, shape, geometry=geometry_of(spec), digests=part.digests)
         images = _open(entry, shape)
     if images is None:
         raise StorageError("the cache in {path} changes while it is read; try again", path=base)
@@ -126,9 +129,15 @@ def open_caches(
 
 def cache_key(dataset: Dataset, split: str, spec: InputSpec) -> str:
     """Name of the cache entry: 32 hex digits."""
-    parts = (dataset.fingerprint, split, PREPROCESS_VERSION, spec.interpolation)
+    parts = (dataset.fingerprint, split, geometry_of(spec))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def geometry_of(spec: InputSpec) -> str:
+    """What decides a cached picture's bytes, besides its file."""
+    how = (PREPROCESS_VERSION, spec.interpolation)
     geometry = (spec.width, spec.height, spec.channels, spec.color, spec.fit, spec.pad)
-    return hashlib.sha256("\0".join(map(str, (*parts, *geometry))).encode()).hexdigest()[:32]
+    return "\0".join(map(str, (*how, *geometry)))
 
 
 def _open(entry: Path, shape: tuple[int, ...]) -> U8 | None:
@@ -163,12 +172,21 @@ def _crc(path: Path) -> int:
     return value
 
 
-def _build(entry: Path, pictures: Iterator[U8], shape: tuple[int, ...]) -> None:
+def _build(
+    entry: Path,
+    pictures: Iterator[U8],
+    shape: tuple[int, ...],
+    *,
+    geometry: str,
+    digests: npt.NDArray[np.uint8] | None,
+) -> None:
     """Write a whole entry under a temporary name, then rename it."""
     temporary = entry.with_name(f".build-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)
-        _write(temporary, pictures, shape)
+        if digests is not None:
+            (temporary / DIGESTS).write_bytes(digests.tobytes())
+        _write(temporary, pictures, shape, geometry)
         _publish(temporary, entry)
     except OSError as error:
         raise StorageError(
@@ -182,7 +200,7 @@ def _build(entry: Path, pictures: Iterator[U8], shape: tuple[int, ...]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(folder: Path, pictures: Iterator[U8], shape: tuple[int, ...]) -> None:
+def _write(folder: Path, pictures: Iterator[U8], shape: tuple[int, ...], geometry: str) -> None:
     # Plain writes, not a memory map: a full disk is then an error here and not a bus error later.
     path = folder / IMAGES
     with path.open("wb") as file:
@@ -192,7 +210,13 @@ def _write(folder: Path, pictures: Iterator[U8], shape: tuple[int, ...]) -> None
         file.flush()
         os.fsync(file.fileno())
     stat = path.stat()
-    meta = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "crc32": _crc(path), "shape": shape}
+    meta = {
+        "bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "crc32": _crc(path),
+        "shape": shape,
+        "geometry": geometry,
+    }
     with (folder / META).open("w", encoding="utf-8") as file:
         json.dump(meta, file)
         file.flush()
@@ -220,13 +244,29 @@ def _publish(temporary: Path, entry: Path) -> None:
     raise OSError(f"{entry} is busy")
 
 
-def _decoded(root: Path, part: Split, spec: InputSpec, workers: int | None, progress: bool) -> Iterator[U8]:
+def _reader(root: Path, part: Split, spec: InputSpec, base: Path) -> Callable[[int], U8 | Failed]:
+    """From an index to its pixels: another entry's, or decoded."""
+    decode = picture_reader(root, part, spec)
+    if part.digests is None or not len(part):
+        return decode
+    shape = (len(part), spec.height, spec.width, spec.channels)
+    known = known_pictures(base, geometry_of(spec), part.digests, shape, _open)
+
+    def read(index: int) -> U8 | Failed:
+        found = known.picture(index)
+        return decode(index) if found is None else found
+
+    return read
+
+
+def _read(
+    work: Callable[[int], U8 | Failed], part: Split, workers: int | None, progress: bool, root: Path
+) -> Iterator[U8]:
     """Blocks ``(k, H, W, C)`` in order; at most a few blocks wait in memory."""
     count = max(1, workers if workers is not None else os.cpu_count() or 1)
     if part.images is not None:
         count = 1  # nothing to decode: the lock is never free, and more threads only fight for it
     failed: list[str] = []
-    work = picture_reader(root, part, spec)
     starts = deque(range(0, len(part), CHUNK))
     waiting: deque[Future[list[U8 | Failed]]] = deque()
     label = tr("decoding")

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from imago.edge_runtime.errors import DataError, InputError
 from imago.edge_runtime.messages import tr
 from imago.edge_runtime.types import U8
-from imago.train.data.digests import file_digests, fingerprint, image_digests, remembered_mask
+from imago.train.data.digests import DIGEST_BYTES, file_digests, fingerprint, image_digests, remembered_mask
 from imago.train.data.listing import Listing, list_dataset
 from imago.train.data.splitting import hold_out
 from imago.train.dataset import SPLITS, DataOptions, Dataset, Split
@@ -77,7 +77,11 @@ def assign(
     notes = _complete(pools, digests, options)
     splits = {
         name: Split(
-            labels=np.array([i for _, i in pools[name]], np.int64), paths=tuple(p for p, _ in pools[name])
+            labels=np.array([i for _, i in pools[name]], np.int64),
+            paths=tuple(p for p, _ in pools[name]),
+            digests=np.frombuffer(b"".join(digests[p] for p, _ in pools[name]), np.uint8).reshape(
+                -1, DIGEST_BYTES
+            ),
         )
         for name in SPLITS
         if name in pools
