@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,14 @@ from imago.edge_runtime.messages import tr
 
 if TYPE_CHECKING:
     from imago.workflow.compress.options import CompressOptions
+    from imago.workflow.compress.session import Timer
 
 EXAMPLES = (
     "imago compress runs/insects-mobilenet_v2",
     "imago compress runs/insects-mobilenet_v2 --max-drop 1 --max-latency 8ms --max-size 1MB",
     "imago compress runs/insects-lenet5 --macs 0.5 0.25 0.1 --epochs 20 -o small/",
     "imago compress runs/insects-lenet5 -o small/        # again: goes on where it was stopped",
+    "imago compress runs/insects-mobilenet_v2 --on pi@trap-7 --max-latency 40ms  # timed on the board",
 )
 
 
@@ -31,7 +35,9 @@ def main(argv: Sequence[str]) -> int:
     from imago.workflow.compress.session import compress
 
     folder = args.out or args.run.resolve().with_name(f"{args.run.resolve().name}-compressed")
-    report = compress(args.run, folder, options, data=args.data, say=out.say)
+    with ExitStack() as stack:
+        timer = _board_timer(args, stack, out) if args.on else None
+        report = compress(args.run, folder, options, data=args.data, say=out.say, timer=timer)
     out.say(tr("use {model} ({kb} kB)", model=report.best, kb=report.best.stat().st_size // 1000))
     out.result(report.to_dict())
     return 0
@@ -50,7 +56,7 @@ def _parser() -> Parser:
     gates.add_argument(
         "--max-drop", type=float, default=0.5, help=tr("points that may be lost (%(default)s)")
     )
-    gates.add_argument("--max-latency", help=tr("such as 8ms: p50 of the engine alone, on this machine"))
+    gates.add_argument("--max-latency", help=tr("such as 8ms: p50 of the engine alone, one thread"))
     gates.add_argument("--max-size", help=tr("such as 300kB or 1MB: the model file"))
     work = p.add_argument_group(tr("candidates"))
     work.add_argument(
@@ -69,8 +75,27 @@ def _parser() -> Parser:
         "--qat-epochs", type=int, default=3, help=tr("of fine-tuning where int8 loses too much (%(default)s)")
     )
     work.add_argument("--threads", type=int, default=0, help=tr("CPU threads (0: all cores)"))
+    board = p.add_argument_group(tr("times"))
+    board.add_argument(
+        "--on",
+        metavar="[USER@]HOST",
+        help=tr("time the files on this board, which runs a bundle already (default: on this machine)"),
+    )
+    board.add_argument("--ssh-config", type=Path, metavar="FILE", help=tr("instead of ~/.ssh/config"))
     add_json(p)
     return p
+
+
+def _board_timer(args: argparse.Namespace, stack: ExitStack, out: Output) -> Timer:
+    """Asks the board at once: hours of making files end with it. Raises DeployError."""
+    from imago.deploy.push.remote import Remote
+    from imago.deploy.push.ssh import Ssh, Target
+    from imago.deploy.push.timing import require_release, times_on
+
+    ssh = stack.enter_context(Ssh(Target(args.on, config=args.ssh_config)))
+    remote = Remote(ssh, "/opt/imago", say=lambda text: out.say(f"· {text}"))
+    require_release(remote)
+    return partial(times_on, remote)
 
 
 def _options(args: argparse.Namespace) -> CompressOptions:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from imago.deploy.board import debs, envs, examine, home, releases, runner, supervise, update
+from imago.deploy.board import debs, envs, examine, home, releases, runner, supervise, timing, update
 from imago.deploy.board.job import FILE, Job
 from imago.deploy.board.layout import Root, write_state
 from imago.deploy.board.provide import Provided, provide
@@ -21,7 +21,7 @@ from imago.edge_runtime.errors import DeployError, InputError
 from imago.edge_runtime.files import replacing
 from imago.edge_runtime.messages import tr
 
-MAX_JOB = 4_000_000
+MAX_JOB, MAX_RUNS = 4_000_000, 10_000
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -190,6 +190,15 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def time(args: argparse.Namespace) -> int:
+    """Time the model files that ``receive`` took, with the service paused."""
+    files = [timing.Timed.parse(text) for text in args.items]
+    if not files or not 0 < args.runs <= MAX_RUNS:
+        raise InputError("time wants --items SHA256:SIZE:KIND …, and --runs of 1 to {most}", most=MAX_RUNS)
+    say("result", p50_us=timing.measure(Root(args.root), _service(args), files, args.runs))
+    return 0
+
+
 def prune(args: argparse.Namespace) -> int:
     """See ``main``."""
     gone = releases.prune(Root(args.root), args.keep)
@@ -218,7 +227,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": doctor, "plan": plan, "receive": receive, "apply": apply, "up": up, "install": install,
     "release": release, "switch": switch, "check": check, "rollback": rollback, "status": status,
     "logs": logs, "events": events, "fetch": fetch, "bench": bench, "repair": repair,
-    "prune": prune, "settle": settle, "supervise": supervised, "exec": execute,
+    "time": time, "prune": prune, "settle": settle, "supervise": supervised, "exec": execute,
 }  # fmt: skip
 
 

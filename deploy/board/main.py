@@ -36,7 +36,7 @@ from imago.deploy.board.update import TIMEOUT_S
 __all__ = ["main", "python_of"]
 DEFAULT_ROOT = Path("/opt/imago")
 # Those that change something go on when the line is cut.
-DETACHED = {"apply", "up", "install", "release", "switch", "rollback", "repair", "prune", "bench"}
+DETACHED = {"apply", "up", "install", "release", "switch", "rollback", "repair", "prune", "bench", "time"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--trust", type=Path, help="a minisign public key: from now on only bundles signed with it"
     )
-    p.add_argument("--items", nargs="*", default=[], help="SHA256:SIZE:OFFSET, for receive")
+    p.add_argument("--items", nargs="*", default=[], help="SHA256:SIZE:OFFSET, for receive; …:KIND, for time")
+    p.add_argument("--runs", type=int, default=100, help="timed calls per file (100)")
     p.add_argument("--keep", type=int, default=3, help="releases that prune, apply and up leave (3)")
     p.add_argument("--lines", type=int, default=100, help="of logs (100)")
     return p

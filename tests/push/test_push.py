@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from imago.deploy.push.timing import require_release, times_on
 from imago.edge_runtime.bundle import minisign
+from imago.edge_runtime.errors import DeployError
 
 from emulation import debian
 from emulation.boards import SUITES
@@ -55,6 +57,16 @@ def test_the_whole_story(board: Board, kit: Path, tmp_path: Path) -> None:
     assert data["release"] in done.stdout
     assert "looks at synthetic" in board.deploy("--logs").stdout
 
+    model, small = tmp_path / "m1.onnx", tmp_path / "m2.onnx"
+    with board.remote() as remote:
+        require_release(remote)
+        times = times_on(remote, [model, small, model], runs=20)
+        with pytest.raises(DeployError, match="timing a model file on the board failed"):
+            times_on(remote, [model, _no_model(tmp_path)], runs=5)
+    assert len(times) == 3 and all(0 < us < 1e6 for us in times)
+    assert not list((board.root / "run").glob("tmp*"))
+    assert json.loads(board.deploy("--check", "--json", "-").stdout)["well"]  # the service runs again
+
     home = tmp_path / "home"
     done = board.deploy("--events", str(home), "--json", "-")
     assert done.returncode == 0, done.stderr
@@ -65,6 +77,17 @@ def test_the_whole_story(board: Board, kit: Path, tmp_path: Path) -> None:
     again = json.loads(board.deploy("--events", str(home), "--json", "-").stdout)
     assert again["new"] == 0 and again["bytes"] < brought["bytes"]
     assert "0 releases" in board.deploy("--prune", "3").stdout
+
+
+def _no_model(folder: Path) -> Path:
+    path = folder / "no-model.onnx"
+    path.write_bytes(b"no model")
+    return path
+
+
+def test_nothing_to_time_with(board: Board) -> None:
+    with board.remote() as remote, pytest.raises(DeployError, match="nothing is deployed"):
+        require_release(remote)
 
 
 def test_a_board_with_a_key_takes_only_what_it_signed(board: Board, kit: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from imago.workflow.compress.state import Job, measured, row_of
 from imago.workflow.compress.workshop import Workshop
 
 Say = Callable[[str], None]
+Timer = Callable[[Sequence[Path], int], Sequence[float]]  # files, runs → p50 of each in µs
 Answers = npt.NDArray[np.int64]
 
 
@@ -75,12 +77,14 @@ def compress(
     *,
     data: Path | None = None,
     say: Say = lambda text: None,
+    timer: Timer | None = None,
 ) -> CompressReport:
     """Compress the finished run in ``run``; files, pictures and ``report.html`` land in ``out``.
 
-    data: where the run's data set is now (default: where it was). Raises GateError where nothing is inside
-    the gates (the report is written all the same), other ImagoErrors for what the user can mend, and
-    Interrupted after Ctrl-C; the same call goes on.
+    data: where the run's data set is now (default: where it was). timer: times the files elsewhere, such as
+    on a board (default: on this machine). Raises GateError where nothing is inside the gates (the report is
+    written all the same), other ImagoErrors for what the user can mend, and Interrupted after Ctrl-C; the
+    same call goes on.
     """
     options = options or CompressOptions()
     ancestor = open_ancestor(run)
@@ -93,7 +97,9 @@ def compress(
     val = pictures(dataset, "val", ancestor.run.spec("val"))
     workshop = Workshop(ancestor.folder, dataset, job, options, say)
     _make_all(workshop, val, done, say)
-    candidates = _timed(job, options, done, val)
+    if timer is None:
+        timer = partial(_timed_here, val)
+    candidates = _timed(job, options, done, timer)
     return _finish(job, options, candidates, dataset, say)
 
 
@@ -142,19 +148,23 @@ def _answers(path: Path, val: Pictures) -> Answers:
 
 
 def _timed(
-    job: Job, options: CompressOptions, done: dict[str, dict[str, Any]], val: Pictures
+    job: Job, options: CompressOptions, done: dict[str, dict[str, Any]], timer: Timer
 ) -> list[Measured]:
-    """All files called in turns, so that a noisy moment hits all alike."""
     recipes = [r for r in options.recipes() if r.name in done]
-    classifiers = {r.name: Classifier(job.model(r)) for r in recipes}
-    calls: dict[str, Callable[[], object]] = {}
-    for name, classifier in classifiers.items():
-        tensor = np.ascontiguousarray(val.tensors(classifier.spec.input.layout)[:1])
-        calls[name] = partial(classifier.engine.run, tensor)
-    times = interleaved(calls, runs=options.runs)
-    for classifier in classifiers.values():
-        classifier.close()
-    return [measured(job, r, done[r.name], float(np.median(times[r.name])) / 1000) for r in recipes]
+    times = timer([job.model(r) for r in recipes], options.runs)
+    return [measured(job, r, done[r.name], p50) for r, p50 in zip(recipes, times, strict=True)]
+
+
+def _timed_here(val: Pictures, files: Sequence[Path], runs: int) -> list[float]:
+    """All files called in turns, so that a noisy moment hits all alike."""
+    with ExitStack() as stack:
+        classifiers = [stack.enter_context(Classifier(path)) for path in files]
+        calls: dict[str, Callable[[], object]] = {}
+        for path, classifier in zip(files, classifiers, strict=True):
+            tensor = np.ascontiguousarray(val.tensors(classifier.spec.input.layout)[:1])
+            calls[str(path)] = partial(classifier.engine.run, tensor)
+        times = interleaved(calls, runs=runs)
+    return [float(np.median(times[str(path)])) / 1000 for path in files]
 
 
 def _finish(
