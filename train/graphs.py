@@ -9,7 +9,7 @@ PyTorch's notes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -46,8 +46,7 @@ class Recording:
 
 
 class Graphs:
-    """Graphs of ``module`` with ``loss_of(logits, targets)``, one per shape of batch and set of weights that
-    learn.
+    """Graphs of ``module`` with ``loss_of(logits, targets)``, one per shape of batch.
 
     What cannot be recorded (a network that looks at its own numbers) never is.
     """
@@ -56,20 +55,26 @@ class Graphs:
         self.module, self.loss_of, self.place = module, loss_of, place
         self.wanted = place.device.type == "cuda"
         self._parameters = list(module.parameters())
-        self._made: dict[Hashable, Recording] = {}
-        self._seen: dict[Hashable, int] = {}
+        self._learning: list[bool] = []
+        self._made: dict[torch.Size, Recording] = {}
+        self._seen: dict[torch.Size, int] = {}
 
     def of(self, inputs: Tensor, targets: Tensor) -> Recording | None:
         """The graph for such a batch, or None: then the step is done without."""
         if not self.wanted:
             return None
-        key = (inputs.shape, tuple(parameter.requires_grad for parameter in self._parameters))
+        learning = [parameter.requires_grad for parameter in self._parameters]
+        if learning != self._learning:  # a block was unfrozen
+            self._learning = learning
+            self._made.clear()
+            self._seen.clear()
+        key = inputs.shape
         self._seen[key] = self._seen.get(key, 0) + 1
         if key not in self._made and self._seen[key] >= SEEN and len(self._made) < MOST:
             self._try(key, inputs, targets)
         return self._made.get(key)
 
-    def _try(self, key: Hashable, inputs: Tensor, targets: Tensor) -> None:
+    def _try(self, key: torch.Size, inputs: Tensor, targets: Tensor) -> None:
         batch = torch.empty_like(inputs, memory_format=torch.channels_last).copy_(inputs)
         try:
             with _unchanged(self.module, self.place.device):
@@ -114,8 +119,10 @@ def _unchanged(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Recording runs the network a few times: BatchNorm's sums and random numbers stay as they were."""
     kept = [buffer.clone() for buffer in module.buffers()]
     state = torch.cuda.get_rng_state(device)
-    yield
-    torch.cuda.set_rng_state(state, device)
-    with torch.no_grad():
-        for buffer, before in zip(module.buffers(), kept, strict=True):
-            buffer.copy_(before)
+    try:
+        yield
+        torch.cuda.set_rng_state(state, device)
+    finally:
+        with torch.no_grad():
+            for buffer, before in zip(module.buffers(), kept, strict=True):
+                buffer.copy_(before)
