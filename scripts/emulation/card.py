@@ -23,6 +23,7 @@ GUEST = Path(__file__).with_name("guest") / "card"  # apart: vm.py takes every f
 PACKAGES = (
     "systemd", "systemd-sysv", "udev", "dbus", "network-manager", "openssh-server", "sudo", "python3",
     "python3-venv", "iproute2", "tzdata", "kmod", "procps",
+    "libstdc++6",  # apt's need, so that every Raspberry Pi OS has it; numpy's, too
 )  # fmt: skip
 MORE = {"trixie": ("cloud-init", "netplan.io"), "bookworm": ()}
 BOOT_MB, ROOM_MB = 512, 1200  # the official boot partition; what is free on a card that was grown
