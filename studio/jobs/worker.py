@@ -122,6 +122,8 @@ def main() -> int:
     lock = FolderLock(folder)
     if hasattr(os, "nice"):
         os.nice(NICE)
+    # Ignored where the studio was started in the background (nohup …): stop and pause would not be heard.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return work(folder)
     finally:
