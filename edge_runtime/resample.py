@@ -102,10 +102,13 @@ def _filtered(image: U8, width: int, height: int) -> U8:
 
 def _down(image: U8, height: int) -> npt.NDArray[np.uint16]:
     """Weighted sums of rows, ``(height, W·C)``: at most 255 · 256, which uint16 holds."""
-    total = np.zeros((), np.uint16)
-    for row, weight in _taps(image.shape[0], height):
-        part = np.multiply(image[row].reshape(height, -1), weight, dtype=np.uint16)
-        total = np.add(total, part, out=part)
+    parts = (
+        np.multiply(image[row].reshape(height, -1), weight, dtype=np.uint16)
+        for row, weight in _taps(image.shape[0], height)
+    )
+    total = next(parts)
+    for part in parts:
+        total += part
     return total
 
 

@@ -78,7 +78,7 @@ class Step:
         """Whole steps as CUDA graphs, where nothing but the batch differs from step to step."""
         config = self.config
         varies = config.mixup or config.cutmix or config.grow or self.teacher is not None
-        if varies or self.team.world > 1 or self.place.device.type != "cuda":
+        if varies or self.team.world > 1:
             return None
         return Graphs(self.module, self._loss, self.place)
 

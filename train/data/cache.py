@@ -35,12 +35,12 @@ from imago.edge_runtime.types import U8
 from imago.train.data.evict import evict
 from imago.train.data.places import cache_root
 from imago.train.data.reading import Failed, Streamed, cannot_decode, picture_reader
-from imago.train.data.reuse import DIGESTS, known_pictures
+from imago.train.data.reuse import DIGESTS, META, known_pictures
 from imago.train.dataset import Dataset, Split
 
 CHUNK = 32  # pictures per task: enough to hide the cost of a task, few enough to spread evenly
 QUOTA_BYTES = 20_000_000_000
-IMAGES, META = "images.npy", "meta.json"
+IMAGES = "images.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +247,7 @@ def _publish(temporary: Path, entry: Path) -> None:
 def _reader(root: Path, part: Split, spec: InputSpec, base: Path) -> Callable[[int], U8 | Failed]:
     """From an index to its pixels: another entry's, or decoded."""
     decode = picture_reader(root, part, spec)
-    if part.digests is None or not len(part):
+    if part.digests is None:
         return decode
     shape = (len(part), spec.height, spec.width, spec.channels)
     known = known_pictures(base, geometry_of(spec), part.digests, shape, _open)

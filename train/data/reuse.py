@@ -20,6 +20,7 @@ import numpy.typing as npt
 from imago.edge_runtime.types import U8
 from imago.train.data.digests import DIGEST_BYTES
 
+META = "meta.json"  # of an entry
 DIGESTS = "digests.bin"  # 16 bytes per picture, in the order of the pictures
 ENTRIES = 16  # looked at, the newest first
 
@@ -79,7 +80,7 @@ def _newest(base: Path) -> list[Path]:
 def _digests_of(entry: Path, geometry: str) -> npt.NDArray[np.uint8] | None:
     """uint8 ``(n, 16)``; None where the entry is of another geometry, or is not sound."""
     try:
-        meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads((entry / META).read_text(encoding="utf-8"))
         if meta["geometry"] != geometry:
             return None
         data = np.fromfile(entry / DIGESTS, np.uint8)
