@@ -60,6 +60,7 @@ def test_the_webcam_fills_classes(browser: Browser, studio: Studio) -> None:
     with a_page(browser) as page:
         opened(page, f"{studio.url}/data")
         page.click("#collect")
+        page.locator("[data-set='my pictures'][aria-pressed=true]").wait_for()  # not the set shown before it
         for name in ("red", "绿"):
             page.locator("#field-class").fill(name)
             page.locator("#field-class").press("Tab")
