@@ -124,12 +124,12 @@ def _folder(context: Context) -> None:
         button(tr("Use this folder"), use, id="use-folder")
 
 
-def _draw(context: Context) -> None:
+async def _draw(context: Context) -> None:
     from imago.studio.drawing import draw_insects
 
     draw_insects(context.studio, "insects")
     context.choose(data="insects")
-    ui.navigate.to("/data?drawing")
+    await context.again()
 
 
 async def _collect(context: Context) -> None:

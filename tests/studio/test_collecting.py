@@ -56,6 +56,15 @@ def test_a_folder_is_chosen(browser: Browser, studio: Studio, photos: Path) -> N
     assert sent == sorted(p.relative_to(photos) for p in photos.glob("*/*"))
 
 
+def test_insects_are_drawn(browser: Browser, studio: Studio) -> None:
+    with a_page(browser) as page:
+        opened(page, f"{studio.url}/data")
+        page.click("#draw")
+        page.locator(".card", has_text="Drawing insects").wait_for()  # that it has begun is seen at once
+        page.locator("[data-shown=insects] .class").nth(5).wait_for()
+        expect(page.locator(".card", has_text="Drawing insects")).to_have_count(0)
+
+
 def test_the_webcam_fills_classes(browser: Browser, studio: Studio) -> None:
     with a_page(browser) as page:
         opened(page, f"{studio.url}/data")
