@@ -40,7 +40,7 @@ FIRST = """
 set -e
 rm -rf {venv}
 {python} -I -m venv --without-pip {venv}
-{venv}/bin/python -I kit/wheels/pip-*.whl/pip install --quiet --no-index --no-deps --no-cache-dir \\
+{venv}/bin/python -I "$(echo kit/wheels/pip-*.whl)/pip" install --quiet --no-index --no-deps --no-cache-dir \\
   --disable-pip-version-check --require-hashes --find-links kit/wheels --requirement kit/requirements.txt
 date +%s.%N > installed
 {venv}/bin/imago predict {model} picture.png --json - > answer.json
