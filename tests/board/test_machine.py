@@ -68,7 +68,8 @@ def test_the_doctor_finds_the_camera(left: Path) -> None:
     assert result["code"] == 0
 
 
-MISSED = pytest.mark.xfail(reason="+15.0 MB measured (docs/results.md); the cause is not found", strict=False)
+# The test picture keeps 0.9 MB more for itself than a camera does; on a busy PC it was 15.0.
+MISSED = pytest.mark.xfail(reason="+10.1 MB measured (docs/results.md)", strict=False)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,9 @@ MISSED = pytest.mark.xfail(reason="+15.0 MB measured (docs/results.md); the caus
     [
         ("onnx", "160x120"),
         ("onnx", "640x480"),
+        ("onnx", "camera 640x480"),
         ("tflite", "160x120"),
+        ("tflite", "camera 640x480"),
         pytest.param("tflite", "640x480", marks=MISSED),
     ],
 )
