@@ -20,7 +20,8 @@ set -e
 ! ls /sys/class/net/eth* 2>/dev/null
 python3 -I -m venv --without-pip /share/venv
 /share/venv/bin/python -I "$(echo /share/kit/wheels/pip-*.whl)/pip" install --quiet --no-compile --no-index \\
-  --no-deps --no-cache-dir --require-hashes --find-links /share/kit/wheels --requirement /share/kit/requirements.txt
+  --no-deps --no-cache-dir --require-hashes --find-links /share/kit/wheels \\
+  --requirement /share/kit/requirements.txt
 /share/venv/bin/python -I -m imago.cli.main predict "$1" picture.png --json -
 """
 
