@@ -12,7 +12,7 @@ from imago.edge_runtime.messages import tr
 from imago.edge_runtime.sustained import Sustained
 
 WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 60, 20, 70, 50
+LEFT, RIGHT, TOP, BOTTOM = 60, 32, 70, 50
 BARS = 60
 HEAT = "#762a83"
 COLORS = {"p50_us": "#1b7837", "p90_us": "#b35806", "p99_us": "#b2182b"}

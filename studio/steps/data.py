@@ -11,7 +11,7 @@ from imago.studio import fields
 from imago.studio.context import SENT, Context
 from imago.studio.datasets import DataSet, all_sets, link_folder, remove_set
 from imago.studio.incoming import begin_set
-from imago.studio.jobs.job import LIVE, Job
+from imago.studio.jobs.job import Job
 from imago.studio.parts import Tag, box, button, card, note, title
 from imago.studio.steps.common import ask, job_line, next_step
 from imago.studio.steps.data_set import show_set
@@ -29,12 +29,12 @@ def build(context: Context) -> None:
     chosen = next((one for one in sets if one.name == context.choices.data), None)
     with box("columns wide-left"):
         with box("stack"):
-            _drawing(context)
+            drawing = _drawing(context)
             if chosen is not None:
                 show_set(context, chosen)
             elif sets:
                 note(tr("Choose one of the sets on this computer, or add one."))
-            else:
+            elif not drawing:
                 note(tr("There are no pictures yet: add some, or let the computer draw insects."))
         with box("stack"):
             if sets:
@@ -138,16 +138,17 @@ async def _collect(context: Context) -> None:
     await context.again()
 
 
-def _drawing(context: Context) -> None:
-    """Sets that are being drawn."""
-    for job in context.studio.jobs.live():
-        if job.order.kind == "draw" and job.status in LIVE:
+def _drawing(context: Context) -> bool:
+    """Sets that are being drawn; whether there are any."""
+    jobs = [job for job in context.studio.jobs.live() if job.order.kind == "draw"]
+    for job in jobs:
 
-            async def done(ended: Job) -> None:
-                if ended.status == "done":
-                    await context.again()
-                else:
-                    note(ended.failure or tr("stopped"), "bad")
+        async def done(ended: Job) -> None:
+            if ended.status == "done":
+                await context.again()
+            else:
+                note(ended.failure or tr("stopped"), "bad")
 
-            with card(tr("Drawing insects")):
-                job_line(context, job.number, done)
+        with card(tr("Drawing insects")):
+            job_line(context, job.number, done)
+    return bool(jobs)
