@@ -63,6 +63,8 @@ class _Builder:
         for node in self.file.nodes:
             self._step(node)
         self.made.steps = _with_last_uses(self.made.steps)
+        self.made.logits = self._same.get(self.made.logits, self.made.logits)
+        self.made.output = self._same.get(self.made.output, self.made.output)
         return self.made
 
     def _activation_scales(self) -> None:

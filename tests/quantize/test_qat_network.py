@@ -24,7 +24,7 @@ from imago.quantize.qat.reading import separated
 
 FAMILIES = ("lenet5", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "efficientnet_b0", "squeezenet")]
-INT8_OPS = ["Conv", "Gemm", "Add", "Mul", "GlobalAveragePool", "MaxPool", "Concat"]
+INT8_OPS = ("Conv", "Gemm", "Add", "Mul", "GlobalAveragePool", "MaxPool", "Concat")
 
 
 class Reader(CalibrationDataReader):
@@ -37,8 +37,8 @@ class Reader(CalibrationDataReader):
 
 
 @cache
-def quantised(name: str, per_channel: bool) -> onnx.ModelProto:
-    """int8 by ONNX Runtime's own quantiser, everything between pixels and Softmax."""
+def quantised(name: str, per_channel: bool, ops: tuple[str, ...] | None = INT8_OPS) -> onnx.ModelProto:
+    """int8 by ONNX Runtime's own quantiser, everything between pixels and Softmax; ops None: as it comes."""
     import tempfile
 
     model, images = network(name)
@@ -52,7 +52,7 @@ def quantised(name: str, per_channel: bool) -> onnx.ModelProto:
             per_channel=per_channel,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=INT8_OPS,
+            op_types_to_quantize=None if ops is None else list(ops),
         )
         return onnx.load(target)
 
@@ -90,6 +90,17 @@ def test_int8_models_say_what_onnx_runtime_says(name: str, per_channel: bool) ->
         assert before.dims == after.dims
         assert before.data_type == after.data_type
         np.testing.assert_array_equal(numpy_helper.to_array(before), numpy_helper.to_array(after))
+
+
+def test_logits_that_are_quantised_themselves() -> None:
+    """``quantize_static`` as it comes puts quantisers around Softmax as well."""
+    model, (source, images) = quantised("mobilenet_v3_small", False, None), network("mobilenet_v3_small")
+    module = graph_module(model, source)
+    with torch.inference_mode():
+        logits = module(torch.from_numpy(images).float())
+    got = torch_answers(module, images)
+    np.testing.assert_allclose(logits.softmax(1).numpy(), got, atol=1 / 256)  # Softmax in steps of 1/256
+    assert compare(answers(model, images, fused=False), got).agreement >= 0.9
 
 
 @pytest.mark.parametrize("name", [*FAMILIES[1:], *SLOW])
