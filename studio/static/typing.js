@@ -90,7 +90,8 @@
     const kept = typed.get(nameOf(field));
     if (!kept || (kept.told && Number(field.dataset.heard || 0) >= kept.told)) return;
     field[field.type === "checkbox" ? "checked" : "value"] = kept.value;
-    if (kept.now) kept.told = 0; // Chromium says "change" of a field that is taken away while it has the focus
+    // Chromium says "change" of a field that is taken away while it has the focus: it is still being typed in.
+    if (kept.now && focus?.element.id === field.id) kept.told = 0;
     if (kept.told) field.dispatchEvent(new Event("change", { bubbles: true }));
     else open = field;
   }
