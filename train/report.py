@@ -26,7 +26,6 @@ from imago.train.report_style import CSS
 
 REPORT = "report.html"
 TILE = 128  # pictures of mistakes are at most so large in the page
-LONGEST_FIGURE = 30  # characters of a figure with its interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +203,11 @@ def _class_table(result: EvalResult) -> str:
 
 
 def table_html(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """A table of plain texts, escaped here; figures stay on one line."""
+    """A table of plain texts, escaped here."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     thead = f"<thead><tr>{top}</tr></thead>" if head else ""
     return f'<div class="scroll"><table>{thead}<tbody>{lines}</tbody></table></div>'
-
-
-def _cell(text: str) -> str:
-    figure = len(text) <= LONGEST_FIGURE and text.lstrip("+-")[:1].isdecimal()
-    return f"<td{' class=figure' if figure else ''}>{escape(text)}</td>"
 
 
 def _gallery(mistakes: Sequence[Mistake], result: EvalResult) -> str:

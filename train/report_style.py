@@ -27,8 +27,7 @@ figure>svg{display:block;width:100%;height:auto}
 .scroll+figure{margin-top:1.5rem}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 td,th{text-align:left;padding:.3rem 1.75rem .3rem 0;border-bottom:1px solid var(--line);
-overflow-wrap:anywhere}
-td.figure{white-space:nowrap;overflow-wrap:normal}
+max-width:min(24rem,60vw);overflow-wrap:break-word}
 th{font-weight:600;color:var(--muted)}
 details{margin-top:1rem}
 summary{cursor:pointer;color:var(--blue);font-size:.9rem}

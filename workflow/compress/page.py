@@ -85,7 +85,7 @@ def _row(c: Measured, choice: Choice, gates: Gates) -> tuple[str, ...]:
     verdict = "; ".join(failures) or (tr("on the front") if c in choice.front else tr("inside the gates"))
     if c is choice.best:
         verdict = tr("chosen")
-    drop = "–" if c.recipe.plain else f"{c.drop.drop:+.2f} ({low:+.2f} … {high:+.2f})"
+    drop = "–" if c.recipe.plain else f"{c.drop.drop:+.2f}\u00a0({low:+.2f}\u00a0…\u00a0{high:+.2f})"
     return (
         c.recipe.name,
         f"{100 * c.accuracy:.2f}\u00a0%",
@@ -99,7 +99,7 @@ def _row(c: Measured, choice: Choice, gates: Gates) -> tuple[str, ...]:
 def _final(final: Sequence[Mapping[str, Any]]) -> str:
     if not final:
         return ""
-    rows = [(str(f["name"]), f"{100 * f['accuracy']:.2f} %", str(f["n"])) for f in final]
+    rows = [(str(f["name"]), f"{100 * f['accuracy']:.2f}\u00a0%", str(f["n"])) for f in final]
     head = (tr("model"), tr("accuracy"), tr("pictures"))
     note = tr("The test split is used once, here: nothing was chosen by it.")
     return (
