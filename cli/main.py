@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from imago.edge_runtime.errors import ImagoError, MissingDependency
 from imago.edge_runtime.messages import tr
@@ -135,5 +137,26 @@ def _fail(text: str) -> int:
     return 2
 
 
+def program() -> NoReturn:
+    """The process ``imago``: ``main``, and its end."""
+    end(main())
+
+
+def end(code: int) -> NoReturn:
+    """Leave with ``code``; a process that trained together with others leaves at once.
+
+    gloo's threads may still hold a tensor of the last message. One that lets go of it while the interpreter
+    is being taken down ends the process with SIGABRT (PyTorch's pull request 179291 describes it), and a
+    training that was finished and written down would count as killed.
+    """
+    team = sys.modules.get("imago.train.team")
+    if team is not None and team.has_met():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

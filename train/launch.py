@@ -127,7 +127,7 @@ class _Workers:
                 left -= 1
                 if self.processes[first].returncode != 0:
                     self._end_others(0.0 if first == 0 and self._has_spoken() else GRACE_S)
-                    return self._verdict(folder)
+                    return self._verdict(folder, first)
         return 0
 
     def _has_spoken(self) -> bool:
@@ -186,14 +186,15 @@ class _Workers:
                 process.kill()
                 process.wait()
 
-    def _verdict(self, folder: Path) -> int:
+    def _verdict(self, folder: Path, first: int) -> int:
         """What to say: the first process has spoken for itself, unless it only lost the others."""
         codes = [process.returncode for process in self.processes]
         if self._has_spoken():
             return codes[0]
         if self._asked:  # before there was anything to save
             raise KeyboardInterrupt
-        guilty = next((k for k, code in enumerate(codes) if code not in (0, WorkersError.exit_code)), None)
+        in_order = (first, *range(len(codes)))  # the others may break when the first one is gone
+        guilty = next((k for k in in_order if codes[k] not in (0, WorkersError.exit_code)), None)
         resumable = (folder / "run.json").exists()
         if guilty is None:
             raise WorkersError(
@@ -237,6 +238,8 @@ class _Fate:
     words: str
 
     def __str__(self) -> str:
+        if self.code == -signal.SIGABRT and self.words:
+            return tr("gave up ({words})", words=self.words)
         if self.code < 0:
             return tr("was killed by signal {number}", number=-self.code)
         return tr("ended with exit code {code} ({words})", code=self.code, words=self.words or "-")

@@ -144,16 +144,22 @@ def join(*, cuda: bool) -> Team:
         dist.init_process_group(
             "nccl" if cuda else "gloo", store=store, rank=team.rank, world_size=team.world, timeout=PATIENCE
         )
-        _state["store"] = store
+        _state["store"], _state["met"] = store, True
         _state["group"] = dist.new_group(backend="gloo", timeout=PATIENCE) if cuda else None
     return team
 
 
 def leave() -> None:
     """Part from the team; safe to call when there is none."""
-    _state.clear()
+    for key in ("store", "group", "turns"):
+        _state.pop(key, None)
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def has_met() -> bool:
+    """Whether this process has ever been one of several."""
+    return bool(_state.get("met"))
 
 
 def _buffers_stay() -> dict[str, Any]:
