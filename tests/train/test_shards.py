@@ -89,6 +89,31 @@ def test_a_damaged_archive_is_one_clear_error(changes: list[tuple[int, int]], cu
         assert all(m.offset >= 0 and m.offset + m.size <= size for m in found)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [b"xx path=bee/1.jpg\n", b"0 path=bee/1.jpg\n", b"2 path=b\n", b"9" * 5000 + b" path=b\n", b"99 path=b\n"],
+)
+def test_a_damaged_extended_header_ends(tmp_path: Path, record: bytes) -> None:
+    """A length that is none was an endless loop (found by the test above, after a thousand runs)."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        add(archive, "header", record, type=tarfile.XHDTYPE)
+        add(archive, "bee/1.jpg", b"b" * 100)
+    with pytest.raises(DataError, match="not a whole tar"):
+        list(members(path))
+
+
+@pytest.mark.parametrize("size", ["²", "-1", "9" * 5000, ""])
+def test_a_size_that_is_none_is_refused(tmp_path: Path, size: str) -> None:
+    path, field = tmp_path / "a.tar", f" size={size}\n".encode()
+    length = next(n for n in range(len(field), len(field) + 9) if len(str(n)) + len(field) == n)
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        add(archive, "header", str(length).encode() + field, type=tarfile.XHDTYPE)
+        add(archive, "bee/1.jpg", b"b" * 100)
+    with pytest.raises(DataError, match="not a whole tar"):
+        list(members(path))
+
+
 def packed(folder: Path, shards: Path, split: str = "train") -> None:
     """The class folders of ``folder`` in two shards."""
     shards.mkdir(parents=True, exist_ok=True)

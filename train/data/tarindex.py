@@ -18,6 +18,7 @@ from imago.edge_runtime.errors import DataError
 
 BLOCK = 512
 LONGEST = 1 << 20  # bytes of an extended header; real ones have hundreds
+DIGITS = 20  # of a number in an extended header: 2⁶⁴ has so many
 REGULAR = (b"0", b"\0", b"7")
 
 
@@ -106,15 +107,16 @@ def _read_ahead(kind: bytes, data: bytes, ahead: _Ahead, path: Path, at: int) ->
         return
     while data.strip(b"\0"):  # "27 path=some/where.jpg\n", the length counting itself
         digits, _, _ = data.partition(b" ")
-        length = int(digits) if digits.isdigit() else 0
-        key, equals, value = data[len(digits) + 1 : length - 1].partition(b"=")
-        if not equals or length > len(data):
+        length = int(digits) if _is_number(digits) else 0
+        key, equals, value = data[len(digits) + 1 : max(0, length - 1)].partition(b"=")
+        if not equals or length > len(data) or (key == b"size" and not _is_number(value)):
             raise _damaged(path, at)
-        text = value.decode("utf-8", "replace")
-        if key == b"size" and not text.isdigit():
-            raise _damaged(path, at)
-        ahead.fields[key.decode("utf-8", "replace")] = text
+        ahead.fields[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
         data = data[length:]
+
+
+def _is_number(digits: bytes) -> bool:
+    return digits.isdigit() and len(digits) <= DIGITS
 
 
 def _bounded(size: int, path: Path, at: int) -> int:
