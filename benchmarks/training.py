@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from imago.train.optim import WeightAverage, make_optimizer
 
 BATCH = {"lenet": 64, "photos": 32}
 SIDE = 128
+STEADY = 10  # epochs of imago per measurement of delivery: one takes 50 ms, which is too short to time
 FEW = DataOptions(val_fraction=0.001, test_fraction=0.001)  # nearly all pictures train
 
 
@@ -182,7 +183,9 @@ def photos(repeats: int) -> dict[str, Any]:
             f"usual, {w} workers": lambda loader=loader: deliver(loader, len(usual))
             for w, loader in loaders.items()
         }
-        delivery["imago"] = lambda: deliver(batches.epoch(1), total)
+        delivery["imago"] = lambda: deliver(
+            chain.from_iterable(batches.epoch(e) for e in range(1, 1 + STEADY)), STEADY * total
+        )
         result: dict[str, Any] = {"n": total, "classes": classes, "batch": BATCH["photos"]}
         result["delivered_per_s"] = compared(rounds(delivery, repeats))
         built = builder(dataset, spec, Path(folder))

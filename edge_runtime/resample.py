@@ -26,37 +26,42 @@ from imago.edge_runtime.types import F32, U8
 Step = Callable[[U8], U8]
 ONE = 256  # the sum of the weights of one output pixel
 SMALL = 1 << 13  # values in a picture
-BLOCK = 16  # output columns
+BLOCK = 12  # output pixels
+Taps = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
-@lru_cache(maxsize=64)
-def triangle_weights(source: int, target: int) -> F32:
-    """Weights ``(target, source)``, integers stored as float32, every row sums to 256.
+@lru_cache(maxsize=256)  # training pictures come in many sizes
+def triangle_taps(source: int, target: int) -> Taps:
+    """Per output pixel the first input pixel it sees, ``(target,)``, and the weights from there on,
+    ``(target, taps)``: integers, every row sums to 256.
 
     All integer arithmetic: with positions in units of ``1 / (2·target)``, source pixel j lies
     ``|(2j+1)·target − (2i+1)·source|`` from output pixel i and the filter reaches ``2·max(source, target)``.
     Largest-remainder rounding keeps the sum; ties go to the lower index.
     """
     reach = 2 * max(source, target)
+    centre = (2 * np.arange(target, dtype=np.int64) + 1) * source
+    low = np.maximum(0, (centre - reach) // (2 * target))
+    high = np.minimum(source, (centre + reach) // (2 * target) + 1)
+    count = int((high - low).max())
+    first = np.minimum(low, source - count)
+    at = first[:, None] + np.arange(count)
+    raw = np.maximum(0, reach - np.abs((2 * at + 1) * target - centre[:, None]))
+    total = raw.sum(1, keepdims=True)
+    weights, remainders = np.divmod(ONE * raw, total)
+    order = np.argsort(-remainders, axis=1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(count)[None], 1)
+    weights += rank < ONE - weights.sum(1, keepdims=True)
+    return first, weights
+
+
+def triangle_weights(source: int, target: int) -> F32:
+    """``triangle_taps`` as a matrix ``(target, source)``."""
+    first, values = triangle_taps(source, target)
     weights = np.zeros((target, source), np.float32)
-    for i in range(target):
-        centre = (2 * i + 1) * source
-        first = max(0, (centre - reach) // (2 * target) - 1)
-        last = min(source, (centre + reach) // (2 * target) + 2)
-        raw = [max(0, reach - abs((2 * j + 1) * target - centre)) for j in range(first, last)]
-        weights[i, first:last] = _apportion(raw)
-    weights.flags.writeable = False
+    np.put_along_axis(weights, first[:, None] + np.arange(values.shape[1]), values.astype(np.float32), 1)
     return weights
-
-
-def _apportion(raw: list[int]) -> list[int]:
-    """Integers in proportion to ``raw`` that sum to ONE (largest remainder)."""
-    total = sum(raw)
-    shares = [ONE * value // total for value in raw]
-    by_remainder = sorted(range(len(raw)), key=lambda k: (-(ONE * raw[k] % total), k))
-    for k in by_remainder[: ONE - sum(shares)]:
-        shares[k] += 1
-    return shares
 
 
 def resize(image: U8, width: int, height: int) -> U8:
@@ -85,62 +90,39 @@ def resizing(rows: int, columns: int, width: int, height: int, *, keep: bool = F
 
 def _filtered(image: U8, width: int, height: int) -> U8:
     """Step 2. Output pixels see four input pixels or so each way: small pictures are multiplied by whole
-    matrices, which is one call; larger ones by what is not zero in them, a third of the time."""
+    matrices, which is one call; larger ones by what is not zero in them, a quarter of the time."""
     rows, columns = image.shape[:2]
     channels = image.shape[2] if image.ndim == 3 else 1
+    small = image.size < SMALL
+    pixels = image.reshape(rows, -1).astype(np.float32)
+    down = np.empty((height, pixels.shape[1]), np.float32)
+    for source, target, weights in _bands(rows, height, 1, height if small else BLOCK):
+        np.matmul(weights.T, pixels[source], out=down[target])
     sums = np.empty((height, width * channels), np.float32)
-    if image.size < SMALL:
-        down = triangle_weights(rows, height) @ image.reshape(rows, -1).astype(np.float32)
-        blocks = _across(columns, width, channels, width)
-    else:
-        down = _down(image, height).astype(np.float32)
-        blocks = _across(columns, width, channels, BLOCK)
-    for source, target, weights in blocks:
+    for source, target, weights in _bands(columns, width, channels, width if small else BLOCK):
         np.matmul(down[:, source], weights, out=sums[:, target])
     return _to_bytes(sums).reshape(height, width, *image.shape[2:])
 
 
-def _down(image: U8, height: int) -> npt.NDArray[np.uint16]:
-    """Weighted sums of rows, ``(height, W·C)``: at most 255 · 256, which uint16 holds."""
-    parts = (
-        np.multiply(image[row].reshape(height, -1), weight, dtype=np.uint16)
-        for row, weight in _taps(image.shape[0], height)
-    )
-    total = next(parts)
-    for part in parts:
-        total += part
-    return total
+@lru_cache(maxsize=256)  # of up to 200 kB
+def _bands(source: int, target: int, channels: int, block: int) -> list[tuple[slice, slice, F32]]:
+    """``triangle_weights`` for interleaved channels, transposed, ``block`` output pixels at a time.
 
-
-@lru_cache(maxsize=64)
-def _taps(source: int, target: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint16]]]:
-    """``triangle_weights`` without zeros: per tap source rows ``(target,)`` and weights ``(target, 1)``."""
-    weights = triangle_weights(source, target)
-    first = (weights > 0).argmax(1)
-    last = source - (weights[:, ::-1] > 0).argmax(1)
-    count = int((last - first).max())
-    rows = np.minimum(first, source - count)[:, None] + np.arange(count)
-    values = np.take_along_axis(weights, rows, 1).astype(np.uint16)
-    return [(rows[:, k].copy(), values[:, k : k + 1].copy()) for k in range(count)]
-
-
-@lru_cache(maxsize=64)
-def _across(source: int, target: int, channels: int, block: int) -> list[tuple[slice, slice, F32]]:
-    """Weights for columns of interleaved channels, transposed, ``block`` output columns at a time.
-
-    Each as (input values, output values, matrix between them); the final division by 2¹⁶ is in the matrix (a
-    power of two: exact).
+    Each as (input values, output values, matrix between them), divided by ONE (a power of two: exact).
     """
-    weights = triangle_weights(source, target).T * np.float32(1 / (ONE * ONE))
-    each = np.eye(channels, dtype=np.float32)
-    parts = []
+    first, taps = triangle_taps(source, target)
+    values = taps.astype(np.float32) * np.float32(1 / ONE)
+    inputs, outputs = first[:, None] + np.arange(taps.shape[1]), np.arange(target)[:, None]
+    bands = []
     for left in range(0, target, block):
-        own = weights[:, left : left + block]
-        used = np.flatnonzero(own.any(1))
-        low, high = int(used[0]), int(used[-1]) + 1
-        outputs = slice(left * channels, (left + own.shape[1]) * channels)
-        parts.append((slice(low * channels, high * channels), outputs, np.kron(own[low:high], each)))
-    return parts
+        part = slice(left, min(left + block, target))
+        low, high = int(first[left]), int(inputs[part.stop - 1, -1]) + 1
+        own = np.zeros((high - low, channels, part.stop - left, channels), np.float32)
+        for channel in range(channels):
+            own[inputs[part] - low, channel, outputs[part] - left, channel] = values[part]
+        inside, outside = (slice(channels * a, channels * b) for a, b in ((low, high), (left, part.stop)))
+        bands.append((inside, outside, own.reshape((high - low) * channels, -1)))
+    return bands
 
 
 def _to_bytes(sums: Any) -> U8:

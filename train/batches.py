@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,9 @@ from imago.train.on_device import GREY, change, sent
 from imago.train.profiling import NO_CLOCK, Clock
 from imago.train.warping import LARGE, Warp, maps_of, tables_of, warp_small
 
+# Batches whose changes are drawn in a row: between two batches, when every cache holds pixels, a draw takes
+# four times as long.
+DRAWN = 16
 RESIDENT_SHARE = 0.5  # of the accelerator's free memory may hold the data set
 
 
@@ -98,14 +100,17 @@ class Batches:
 
     def _epoch(self, number: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, number))
-        order = torch.randperm(len(self.images), generator=generator)
-        for step, indices in enumerate(order.tensor_split(len(self))):
-            if step >= start:
-                generator.manual_seed(seed_of(self.seed, number, step + 1))
-                changes = draw(self.policy, len(indices), self.channels, generator)
-                mine = indices.tensor_split(self.world)[self.rank]
-                changes = changes.part(self.rank, self.world)  # drawn for all: as one process would have
-                yield self._batch(mine, changes)
+        order = torch.randperm(len(self.images), generator=generator).tensor_split(len(self))
+        for first in range(start, len(order), DRAWN):
+            steps = range(first, min(first + DRAWN, len(order)))
+            drawn = [self._drawn(number, step, len(order[step]), generator) for step in steps]
+            for step, changes in zip(steps, drawn, strict=True):
+                yield self._batch(order[step].tensor_split(self.world)[self.rank], changes)
+
+    def _drawn(self, epoch: int, step: int, count: int, generator: torch.Generator) -> Draw:
+        """This process's part of what is drawn for all, as one process would have it."""
+        generator.manual_seed(seed_of(self.seed, epoch, step + 1))
+        return draw(self.policy, count, self.channels, generator).part(self.rank, self.world)
 
     def ordered(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All pictures in order, unchanged but for normalisation (evaluation)."""
@@ -188,13 +193,13 @@ class Batches:
             return torch.from_numpy(floats)
 
     def _in_threads(self, job: Warp) -> None:
-        workers, count = torch.get_num_threads(), len(job.where)
-        if workers == 1:
-            job.run(range(count))
-            return
-        self._pool = self._pool or ThreadPoolExecutor(workers)
-        cuts = np.linspace(0, count, workers + 1).astype(int).tolist()
-        for done in [self._pool.submit(job.run, range(a, b)) for a, b in pairwise(cuts)]:
+        """This thread and its helpers take the next picture from one iterator until there is none."""
+        helpers, pictures = torch.get_num_threads() - 1, iter(range(len(job.where)))
+        if helpers:
+            self._pool = self._pool or ThreadPoolExecutor(helpers)
+        waiting = [self._pool.submit(job.run, pictures) for _ in range(helpers) if self._pool]
+        job.run(pictures)
+        for done in waiting:
             done.result()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class Warp:
     tables: F32 | None = None
     floats: F32 | None = None
 
-    def run(self, part: range) -> None:
-        """Do the pictures ``part`` of the batch.
+    def run(self, pictures: Iterator[int]) -> None:
+        """Do those ``pictures`` of the batch that no other thread takes from the same iterator.
 
         OpenCV warps four channels faster than three (74 instead of 114 µs at 128×128, the same bytes). The
         loop is as bare as it is because the interpreter's lock changes hands at each call.
@@ -50,7 +50,7 @@ class Warp:
         height, width, channels = pixels.shape[1:]
         four, moved = np.empty((2, height, width, 4), np.uint8)
         scratch = np.empty((height, width, channels), np.uint8)
-        for k in part:
+        for k in pictures:
             target = pixels[k] if self.tables is None else scratch
             if channels == 3:
                 widen(images[where[k]], to_four, four)
@@ -77,9 +77,11 @@ def tables_of(gain: Tensor, offset: Tensor, count: int) -> F32:
 
     gain, offset: ``(B, C, 1, 1)``, or ``(1, C, 1, 1)`` for all alike.
     """
-    values = np.arange(256, dtype=np.float32)[:, None, None]
-    gains, offsets = (v.expand(count, -1, -1, -1).numpy()[:, None, None, :, 0, 0] for v in (gain, offset))
-    tables: F32 = gains * values + offsets
+    values = np.arange(256, dtype=np.float32)
+    gains, offsets = (v.expand(count, -1, -1, -1).numpy()[:, :, 0] for v in (gain, offset))
+    tables = np.empty((count, 256, 1, gain.shape[1]), np.float32)
+    for channel in range(gain.shape[1]):  # an innermost axis of three costs 2.5 times as long
+        tables[:, :, 0, channel] = gains[:, channel] * values + offsets[:, channel]
     return tables
 
 

@@ -56,16 +56,36 @@ def test_weights_are_integers_that_sum_to_one(source: int, target: int) -> None:
     assert np.array_equal(weights, np.rint(weights))
 
 
+def defined(source: int, target: int) -> np.ndarray:
+    """The weights as the definition words them, one by one, by largest remainders."""
+    reach, rows = 2 * max(source, target), []
+    for i in range(target):
+        raw = [max(0, reach - abs((2 * j + 1) * target - (2 * i + 1) * source)) for j in range(source)]
+        shares = [ONE * value // sum(raw) for value in raw]
+        order = sorted(range(source), key=lambda j: (-(ONE * raw[j] % sum(raw)), j))
+        for j in order[: ONE - sum(shares)]:
+            shares[j] += 1
+        rows.append(shares)
+    return np.array(rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 100))
+def test_weights_are_those_of_the_definition(source: int, target: int) -> None:
+    assert np.array_equal(triangle_weights(source, target), defined(source, target))
+
+
 @pytest.mark.parametrize(
     "shape", [(480, 480, 3), (448, 448, 3), (120, 120), (97, 131, 3), (33, 35), (2, 2, 3)]
 )
 def test_opencv_gives_the_same_bytes(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     assert resample.accelerator() is cv2  # it is loaded here, and trusted
-    fast = halve(image)
+    fast, resized = halve(image), resize(image, 97, 70)
     gray = to_gray(image, "bgr") if image.ndim == 3 else image
     monkeypatch.setattr(resample, "accelerator", lambda: None)
     assert np.array_equal(fast, halve(image))
+    assert np.array_equal(resized, resize(image, 97, 70))
     assert np.array_equal(gray, to_gray(image, "bgr") if image.ndim == 3 else image)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -31,14 +33,14 @@ from imago.edge_runtime.messages import tr
 from imago.edge_runtime.preprocess import PREPROCESS_VERSION
 from imago.edge_runtime.progress import Progress
 from imago.edge_runtime.spec import InputSpec
-from imago.edge_runtime.types import U8
+from imago.edge_runtime.types import U8, Frame
 from imago.train.data.evict import evict
 from imago.train.data.places import cache_root
-from imago.train.data.reading import Failed, Streamed, cannot_decode, picture_reader
+from imago.train.data.reading import Failed, PictureReader, Streamed, cannot_decode, fitted
 from imago.train.data.reuse import DIGESTS, META, known_pictures
 from imago.train.dataset import Dataset, Split
 
-CHUNK = 32  # pictures per task: enough to hide the cost of a task, few enough to spread evenly
+CHUNK = 16  # pictures per task: enough to hide the cost of a task, few enough to spread evenly
 QUOTA_BYTES = 20_000_000_000
 IMAGES = "images.npy"
 
@@ -101,8 +103,7 @@ def open_cache(
     if images is None:
         evict(base, quota - need, keep=entry.name)
         with one_blas_thread():  # the threads are ours: one per core, each with its own pictures
-            read = _reader(dataset.root, part, spec, base)
-            pictures = _read(read, part, workers, progress, dataset.root)
+            pictures = _read(dataset.root, part, spec, base, workers=workers, progress=progress)
             _build(entry, pictures, shape, geometry=geometry_of(spec), digests=part.digests)
         images = _open(entry, shape)
     if images is None:
@@ -203,17 +204,20 @@ def _build(
 def _write(folder: Path, pictures: Iterator[U8], shape: tuple[int, ...], geometry: str) -> None:
     # Plain writes, not a memory map: a full disk is then an error here and not a bus error later.
     path = folder / IMAGES
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    checksum = 0
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for block in pictures:
-            file.write(block.data)
+        for part in chain([header.getbuffer()], (block.data for block in pictures)):
+            file.write(part)
+            checksum = zlib.crc32(part, checksum)
         file.flush()
         os.fsync(file.fileno())
     stat = path.stat()
     meta = {
         "bytes": stat.st_size,
         "mtime_ns": stat.st_mtime_ns,
-        "crc32": _crc(path),
+        "crc32": checksum,
         "shape": shape,
         "geometry": geometry,
     }
@@ -244,47 +248,49 @@ def _publish(temporary: Path, entry: Path) -> None:
     raise OSError(f"{entry} is busy")
 
 
-def _reader(root: Path, part: Split, spec: InputSpec, base: Path) -> Callable[[int], U8 | Failed]:
+Picture = Frame | U8 | Failed
+
+
+def _decoding(reader: PictureReader, part: Split, spec: InputSpec, base: Path) -> Callable[[int], Picture]:
     """From an index to its pixels: another entry's, or decoded."""
-    decode = picture_reader(root, part, spec)
     if part.digests is None:
-        return decode
+        return reader.decode
     shape = (len(part), spec.height, spec.width, spec.channels)
     known = known_pictures(base, geometry_of(spec), part.digests, shape, _open)
 
-    def read(index: int) -> U8 | Failed:
+    def decode(index: int) -> Picture:
         found = known.picture(index)
-        return decode(index) if found is None else found
+        return reader.decode(index) if found is None else found
 
-    return read
+    return decode
 
 
 def _read(
-    work: Callable[[int], U8 | Failed], part: Split, workers: int | None, progress: bool, root: Path
+    root: Path, part: Split, spec: InputSpec, base: Path, *, workers: int | None, progress: bool
 ) -> Iterator[U8]:
     """Blocks ``(k, H, W, C)`` in order; at most a few blocks wait in memory."""
+    reader = PictureReader(root, part, spec)
+    decode = _decoding(reader, part, spec, base)
     count = max(1, workers if workers is not None else os.cpu_count() or 1)
-    if part.images is not None:
-        count = 1  # nothing to decode: the lock is never free, and more threads only fight for it
     failed: list[str] = []
     starts = deque(range(0, len(part), CHUNK))
-    waiting: deque[Future[list[U8 | Failed]]] = deque()
+    waiting: deque[Future[list[Picture]]] = deque()
     label = tr("decoding")
     with Progress(len(part), label) as bar, ThreadPoolExecutor(count) as pool:
         bar.enabled = bar.enabled and progress
         while starts or waiting:
-            while starts and len(waiting) < 4 * count:
+            while starts and len(waiting) < 2 * count:
                 start = starts.popleft()
-                waiting.append(pool.submit(_chunk, work, range(start, min(start + CHUNK, len(part)))))
-            rows = waiting.popleft().result()
-            failed += [row.path for row in rows if isinstance(row, Failed)]
-            good = [row for row in rows if not isinstance(row, Failed)]
-            bar.advance(len(rows))
+                waiting.append(pool.submit(_chunk, decode, range(start, min(start + CHUNK, len(part)))))
+            decoded = waiting.popleft().result()
+            block = np.empty((len(decoded), spec.height, spec.width, spec.channels), np.uint8)
+            failed += fitted(reader, decoded, block)
+            bar.advance(len(decoded))
             if not failed:
-                yield np.ascontiguousarray(np.stack(good))
+                yield block
     if failed:
         raise cannot_decode(root, failed)
 
 
-def _chunk(work: Callable[[int], U8 | Failed], indices: range) -> list[U8 | Failed]:
-    return [work(index) for index in indices]
+def _chunk(decode: Callable[[int], Picture], indices: range) -> list[Picture]:
+    return [decode(index) for index in indices]
