@@ -33,20 +33,20 @@ class TrainConfig:
     """Hyper-parameters of one run.
 
     model: key of ``MODELS`` or ``timm:NAME`` ("": lenet5, or the network of ``init``). net: a network of
-    one's own instead (``Net``), which brings its input and starts from nothing. init: folder of a
-    finished run (pruned ones too) whose network and weights this one starts from; model, width, size, stem
-    and fit are then that run's, and giving others is an error. width_mult: factor on the network's channel
-    counts, where it has one (None: 1, or as in ``init``). size: side of the square input in pixels (0: the
-    network's own). fit: how a photo becomes a square (None: center-crop, or as in ``init``). stem: how many
-    of the network's first halvings are left out, so that small inputs keep a map of some size (None: until it
-    is 4 px wide; each costs four times the work). epochs: passes over the training split. lr: peak learning
-    rate; weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either: a default
-    that fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing: 0..1. ema:
-    decay of the weight average per step (0: off). mixup, cutmix: strength (the beta distribution's parameter)
-    of mixing two pictures into one (0: off; ``mixing.py``). grow: share of the training over which the
-    pictures grow from half their side (0: whole from the start). class_weights: weigh rare classes up (auto:
-    from 3:1 imbalance on). patience: stop after so many epochs without a better validation accuracy (0:
-    never). augment: random changes of the training pictures (auto: light for digits, standard for photos;
+    one's own instead (``Net``), which brings its input and starts from nothing. init: folder of a finished
+    run (pruned ones too) whose network and weights this one starts from; model, width, size and fit are then
+    that run's, and giving others is an error (another stem takes the same weights). width_mult: factor on the
+    network's channel counts, where it has one (None: 1, or as in ``init``). size: side of the square input in
+    pixels (0: the network's own). fit: how a photo becomes a square (None: center-crop, or as in ``init``).
+    stem: how many of the network's first halvings are left out, so that small inputs keep a map of some size
+    (None: until it is 4 px wide; each costs four times the work). epochs: passes over the training split. lr:
+    peak learning rate; weight_decay: decoupled for adamw, L2 in the gradient for the others (None for either:
+    a default that fits the optimiser). warmup: share of all steps in which the rate rises. label_smoothing:
+    0..1. ema: decay of the weight average per step (0: off). mixup, cutmix: strength (the beta distribution's
+    parameter) of mixing two pictures into one (0: off; ``mixing.py``). grow: share of the training over which
+    the pictures grow from half their side (0: whole from the start). class_weights: weigh rare classes up
+    (auto: from 3:1 imbalance on). patience: stop after so many epochs without a better validation accuracy
+    (0: never). augment: random changes of the training pictures (auto: light for digits, standard for photos;
     overhead: any heading). freeze: "none", "backbone", or how many blocks from the input stay as they are.
     unfreeze_every: every so many epochs one more block, from the output side, joins in (0: never). teacher:
     folder of a finished run from which this one learns as well (``distill.py``): the loss is (1 −

@@ -103,8 +103,12 @@ def _as_begun(run: Run) -> Start:
 def _from_run(config: TrainConfig, ancestor: Ancestor, dataset: Dataset) -> Start:
     run, model = ancestor.run, ModelConfig.from_dict(ancestor.run.model)
     _check_flags(config, ancestor, model)
-    module = run.load_module(ancestor.folder)
     notes = [tr("starts from {run}", run=known_as(ancestor)), *other_pictures(ancestor, dataset)]
+    if config.stem is not None and config.stem != model.stem:  # the weights have the same shapes
+        notes.append(tr("--stem {stem}, where that run has {own}", stem=config.stem, own=model.stem))
+        model = replace(model, stem=config.stem)
+        run = replace(run, model=model.to_dict())
+    module = run.load_module(ancestor.folder)
     if run.classes == dataset.classes:
         built = BuiltModel(module, model, run.mean, run.std, tuple(blocks_of(module)))
     else:
@@ -134,7 +138,6 @@ def _check_flags(config: TrainConfig, ancestor: Ancestor, model: ModelConfig) ->
         "model": (config.model or model.name, model.name),
         "width": (config.width_mult or model.width_mult, model.width_mult),
         "size": (config.size or spec.width, spec.width),
-        "stem": (model.stem if config.stem is None else config.stem, model.stem),
         "fit": (config.fit or spec.fit, spec.fit),
     }
     for flag, (given, own) in pairs.items():

@@ -91,7 +91,13 @@ def test_a_damaged_archive_is_one_clear_error(changes: list[tuple[int, int]], cu
 
 @pytest.mark.parametrize(
     "record",
-    [b"xx path=bee/1.jpg\n", b"0 path=bee/1.jpg\n", b"2 path=b\n", b"9" * 5000 + b" path=b\n", b"99 path=b\n"],
+    [
+        b"xx path=bee/1.jpg\n",
+        b"0 path=bee/1.jpg\n",
+        b"2 path=b\n",
+        b"9" * 5000 + b" path=b\n",
+        b"99 path=b\n",
+    ],
 )
 def test_a_damaged_extended_header_ends(tmp_path: Path, record: bytes) -> None:
     """A length that is none was an endless loop (found by the test above, after a thousand runs)."""

@@ -92,6 +92,23 @@ def test_weights_are_taken_over(photos: Path, lenet: Path, tmp_path: Path) -> No
     assert Run.load(out).results == Run.load(lenet).results
 
 
+def test_finer_maps_on_the_same_weights(photos: Path, small: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    out = tmp_path / "run"
+    train(photos, replace(QUICK, model="", init=small, stem=2, **STILL), out, say=said.append)
+    before, after = Run.load(small), Run.load(out)
+    assert (before.model["stem"], after.model["stem"], after.config.stem) == (1, 2, 2)
+    assert "--stem 2, where that run has 1" in " ".join(said)
+    maps = []
+    for run, folder in ((before, small), (after, out)):
+        module = run.load_module(folder)
+        maps.append(module.features(torch.zeros(1, 3, 40, 40)).shape[-1])
+    assert maps == [3, 5]
+    for name, value in weights(out).items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(value, weights(small)[name], rtol=0, atol=1e-6)
+
+
 def test_what_pruning_removed_stays_on_record(photos: Path, lenet: Path, tmp_path: Path) -> None:
     copy = tmp_path / "pruned"
     shutil.copytree(lenet, copy)
@@ -151,7 +168,6 @@ def test_killed_before_the_first_checkpoint(photos: Path, lenet: Path, further: 
         (["--width", "1"], "has 0.5; leave out --width"),
         (["--size", "64"], "has 40; leave out --size"),
         (["--fit", "center-crop"], "has letterbox; leave out --fit"),
-        (["--stem", "0"], "has 1; leave out --stem"),
         (["--pretrained"], "leave out --pretrained"),
         (["--init", "nowhere"], "not a training run"),
     ],

@@ -18,7 +18,7 @@ import torch
 from imago.edge_runtime.classifier import Classifier
 from imago.edge_runtime.errors import GateError, InputError, MissingDependency, StorageError
 from imago.train.data.layouts import load_dataset
-from imago.train.models.registry import build_model
+from imago.train.models.registry import build_model, default_stem
 from imago.train.run import Run
 from imago.workflow.search.options import SearchOptions
 from imago.workflow.search.session import resume, search, study_name
@@ -79,6 +79,19 @@ def test_the_winner_is_a_run_like_any_other_and_its_file_works(done: dict[str, A
     with Classifier(Path(done["model"])) as classifier:
         assert classifier.self_test().passed
     assert (Path(done["folder"]) / "predict.py").is_file()
+
+
+def test_the_winner_is_trained_on_with_the_usual_maps(photos: Path, tmp_path: Path) -> None:
+    """A trial is short and takes the coarse ones; with a limit to the latency they stay."""
+    options = replace(FEW, models=("mobilenet_v3_small",), trials=1)
+    report = search(photos, options, tmp_path / "free")
+    trial, best = (Run.load(report.folder / name) for name in (f"trials/{report.winner.row.folder}", "best"))
+    usual = default_stem("mobilenet_v3_small", best.input.width, best.input.height)
+    assert trial.model["stem"] == 0 < usual == best.model["stem"]
+    assert report.winner.finer and "finer maps" in report.paragraph
+    report = search(photos, replace(options, max_latency_us=1e6), tmp_path / "limited")
+    assert Run.load(report.run).model["stem"] == 0
+    assert not report.winner.finer
 
 
 def test_all_settings_were_tried_and_the_best_third_trained_on(done: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ def open_cache(
     A split that needs more than ``room`` bytes (default: ``quota``) is not cached: ``streams`` tells.
 
     root: cache folder (default ``IMAGO_CACHE`` or the system's). workers: decoding threads (default: one
-    per core; Pillow and the resize release the interpreter lock). quota: bytes that the whole cache may
+    per core); the calling thread resizes. quota: bytes that the whole cache may
     take; the entries that were not used for longest make room.
 
     Raises DataError naming pictures that cannot be decoded, StorageError where the cache cannot be written.

@@ -19,6 +19,7 @@ from imago.edge_runtime.messages import tr
 from imago.edge_runtime.progress import duration
 from imago.train.checkpoint import CHECKPOINT, WEIGHTS
 from imago.train.dataset import Dataset
+from imago.train.models.registry import default_stem
 from imago.train.run import RUN_FILE, Run
 from imago.train.session import train
 from imago.workflow.search.coach import Curve, SearchCoach
@@ -103,6 +104,7 @@ class Conclusion:
         workers, threads = options.crew
         config = replace(
             going_on_from(self.out / TRIALS / chosen.folder, chosen.config),
+            stem=self._finer(chosen),
             threads=min(os.cpu_count() or 1, workers * threads),
             seed=options.seed + 7919 * RUNGS,
         )
@@ -127,6 +129,20 @@ class Conclusion:
             keep_start=True,
             say=self.say,
         )
+
+    def _finer(self, chosen: Row) -> int | None:
+        """Halvings that the winner leaves out from now on, where that is not what its trial did.
+
+        Short trials favour coarse maps: they learn fast and end low (at 64 px MobileNetV3-Small then ends in
+        2×2 pixels). With time to train the usual rule for the size holds, on the same weights. Weights from
+        ImageNet stay with their scale, and a limit to the latency with what was measured.
+        """
+        config = chosen.config
+        if self.options.max_latency_us or config.pretrained or config.weights:
+            return None
+        run = Run.load(self.out / TRIALS / chosen.folder)
+        usual = default_stem(str(run.model["name"]), run.input.width, run.input.height)
+        return usual if usual > int(run.model["stem"]) else None
 
     def _epoch(self, curve: Curve, rows: Sequence[Row]) -> bool:
         self.live.final_epoch(*curve[-1])
@@ -172,6 +188,7 @@ class Conclusion:
             val=Share.of(figures["val"]),
             test=None if test is None else Share.of(test),
             p50_us=p50_us,
+            finer=int(Run.load(self.folder).model["stem"]) > (chosen.config.stem or 0),
             seconds=float(figures["seconds"]),
             model=model.name,
         )

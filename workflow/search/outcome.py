@@ -173,7 +173,8 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The trial that was trained on, and what became of it. p50_us: of the exported file, at the end."""
+    """The trial that was trained on, and what became of it. p50_us: of the exported file, at the end. finer:
+    whether it was trained on with finer maps than as a trial."""
 
     row: Row
     val: Share
@@ -181,6 +182,7 @@ class Winner:
     p50_us: float
     seconds: float
     model: str
+    finer: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -189,6 +191,7 @@ class Winner:
             "trial_accuracy": self.row.entry.accuracy,
             **self.val.to_dict(),
             "p50_us": self.p50_us,
+            "finer": self.finer,
             "trained_on_s": round(self.seconds, 1),
             "model_file": self.model,
             "test": None if self.test is None else self.test.to_dict(),
@@ -220,6 +223,8 @@ def explain(winner: Winner, rows: Sequence[Row], max_latency_us: float) -> str:
             ms=f"{winner.p50_us / 1000:.3f}",
         ),
     ]
+    if winner.finer:
+        parts.append(tr("Since it was a trial its first layers keep finer maps: slower, and learns more."))
     return " ".join([*parts, *_others(winner, rows, max_latency_us), *_stopped(rows), *_verdict(winner)])
 
 
