@@ -67,7 +67,7 @@ def test_one_button_from_pictures_to_a_network(tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
     from browser import a_page, chromium
-    from studio_support import Studio, tiny_set, zipped
+    from studio_support import Studio, tiny_set, until, zipped
 
     archive = zipped(tiny_set(tmp_path / "tiny", per_class=20), tmp_path / "tiny.zip")
     with Studio(tmp_path / "workspace") as studio, chromium() as browser, a_page(browser) as page:
@@ -85,7 +85,8 @@ def test_one_button_from_pictures_to_a_network(tmp_path: Path) -> None:
         page.locator("#use").click()
         page.wait_for_url("**/understand")
         runs = [p.name for p in (tmp_path / "workspace" / "runs").iterdir()]
-        assert runs == ["tiny-search"] and studio.choices()["run"] == "tiny-search"
+        assert runs == ["tiny-search"]
+        until(lambda: studio.choices().get("run") == "tiny-search")  # written behind the page
 
 
 def opened(page: Any, address: str) -> None:
