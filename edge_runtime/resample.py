@@ -53,6 +53,7 @@ def triangle_taps(source: int, target: int) -> Taps:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(count)[None], 1)
     weights += rank < ONE - weights.sum(1, keepdims=True)
+    first.flags.writeable = weights.flags.writeable = False  # they are kept
     return first, weights
 
 

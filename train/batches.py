@@ -8,7 +8,7 @@ several processes that share a batch see together exactly what one process would
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,9 +195,10 @@ class Batches:
     def _in_threads(self, job: Warp) -> None:
         """This thread and its helpers take the next picture from one iterator until there is none."""
         helpers, pictures = torch.get_num_threads() - 1, iter(range(len(job.where)))
+        waiting: list[Future[None]] = []
         if helpers:
             self._pool = self._pool or ThreadPoolExecutor(helpers)
-        waiting = [self._pool.submit(job.run, pictures) for _ in range(helpers) if self._pool]
+            waiting = [self._pool.submit(job.run, pictures) for _ in range(helpers)]
         job.run(pictures)
         for done in waiting:
             done.result()
